@@ -1,0 +1,3 @@
+module github.com/dozo-dev/dozo
+
+go 1.26.0

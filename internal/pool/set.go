@@ -1,0 +1,86 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// Set is the pools of one process, by name.
+type Set struct{ pools map[string]*Pool }
+
+// NewSet makes a set. errs.Invalid if two pools have one name.
+func NewSet(pools ...*Pool) (*Set, error) {
+	s := &Set{pools: map[string]*Pool{}}
+	for _, p := range pools {
+		if s.pools[p.Name()] != nil {
+			return nil, errs.E(errs.Invalid, "pools: the name %q is there twice", p.Name())
+		}
+		s.pools[p.Name()] = p
+	}
+	return s, nil
+}
+
+// OpenSet opens the pools of specs, each of one of the kinds.
+func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (*Set, error) {
+	var opened []*Pool
+	for _, spec := range specs {
+		i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == spec.Kind })
+		if i < 0 {
+			return nil, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", spec.Name, spec.Kind, kindNames(kinds))
+		}
+		p, err := Open(ctx, kinds[i], spec, o)
+		if err != nil {
+			return nil, err
+		}
+		opened = append(opened, p)
+	}
+	return NewSet(opened...)
+}
+
+func kindNames(kinds []backend.Kind) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// Get returns a pool. With the empty name it is the only one there is. errs.Invalid names those
+// that there are.
+func (s *Set) Get(name string) (*Pool, error) {
+	if p := s.pools[name]; p != nil {
+		return p, nil
+	}
+	if name == "" && len(s.pools) == 1 {
+		return s.All()[0], nil
+	}
+	names := strings.Join(slices.Sorted(maps.Keys(s.pools)), ", ")
+	if name == "" {
+		return nil, errs.E(errs.Invalid, "parameters[\"pool\"]: missing; the pools here are: %s", names)
+	}
+	return nil, errs.E(errs.Invalid, "pool: %.80q is unknown; the pools here are: %s", name, names)
+}
+
+// All returns the pools, sorted by name.
+func (s *Set) All() []*Pool {
+	all := make([]*Pool, 0, len(s.pools))
+	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
+		all = append(all, s.pools[name])
+	}
+	return all
+}
+
+// Close closes all pools, waiting for their operations until ctx is done.
+func (s *Set) Close(ctx context.Context) error {
+	var all []error
+	for _, p := range s.All() {
+		all = append(all, p.Close(ctx))
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,218 @@
+package pool
+
+import (
+	"context"
+	"iter"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// DefaultSize is the size in bytes of a volume whose caller does not care.
+const DefaultSize = 1 << 30
+
+// MaxNameLength is the longest name of a volume or snapshot in bytes: CSI's limit for strings.
+const MaxNameLength = 128
+
+// VolumeRequest asks a pool for a volume, as a caller does.
+type VolumeRequest struct {
+	Name       string
+	Required   int64 // bytes; 0: as large as its source, or DefaultSize
+	Limit      int64 // bytes; 0: none
+	Source     backend.Source
+	Parameters map[string]string // of the kind; may lack those with a default
+	Nodes      []string          // where it may be, best first; empty is anywhere
+}
+
+// Create makes a volume or returns the one that the same request made before.
+func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, error) {
+	b, err := p.request(r)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	return operate(ctx, p, "create", p.createKeys(b), func(ctx context.Context) (backend.Volume, error) {
+		if err := p.fitSource(ctx, r, &b); err != nil {
+			return backend.Volume{}, err
+		}
+		return p.b.Create(ctx, b)
+	})
+}
+
+// createKeys are the IDs to lock: a source must not be deleted while it is copied.
+func (p *Pool) createKeys(r backend.Request) []string {
+	keys := []string{string(r.ID)}
+	if r.Source.Volume != "" && r.Source.Volume != r.ID {
+		keys = append(keys, string(r.Source.Volume))
+	}
+	if r.Source.Snapshot != "" {
+		keys = append(keys, snapshotKey(r.Source.Snapshot))
+	}
+	return keys
+}
+
+// request checks and completes all of r that can be without asking the storage.
+func (p *Pool) request(r VolumeRequest) (backend.Request, error) {
+	if err := checkName(r.Name); err != nil {
+		return backend.Request{}, err
+	}
+	parameters, err := backend.Complete("parameters", p.kind.Parameters, r.Parameters)
+	if err != nil {
+		return backend.Request{}, err
+	}
+	size, err := p.size(r.Required, r.Limit)
+	if err != nil {
+		return backend.Request{}, err
+	}
+	if err := p.fitNodes(r.Nodes); err != nil {
+		return backend.Request{}, err
+	}
+	return backend.Request{
+		ID: backend.IDFor(r.Name), Name: r.Name, Size: size, Limit: r.Limit,
+		Source: r.Source, Parameters: parameters, Nodes: r.Nodes,
+	}, nil
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errs.E(errs.Invalid, "name: missing")
+	case len(name) > MaxNameLength:
+		return errs.E(errs.Invalid, "name: %d bytes long, at most %d are allowed", len(name), MaxNameLength)
+	}
+	for _, c := range name {
+		if c < ' ' || c >= 0x7f && c <= 0x9f {
+			return errs.E(errs.Invalid, "name: has the control character %q", c)
+		}
+	}
+	return nil
+}
+
+// size chooses the size for a range: the smallest that the kind can make.
+func (p *Pool) size(required, limit int64) (int64, error) {
+	switch {
+	case required < 0:
+		return 0, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is negative", required)
+	case limit < 0:
+		return 0, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is negative", limit)
+	case limit > 0 && limit < required:
+		return 0, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than required_bytes %d", limit, required)
+	case required > p.kind.MaxSize:
+		return 0, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is more than the %d that a %s volume can have", required, p.kind.MaxSize, p.kind.Name)
+	}
+	if required == 0 {
+		required = DefaultSize
+		if limit > 0 {
+			required = min(required, limit)
+		}
+	}
+	unit := p.kind.Granularity
+	size := (max(required, p.kind.MinSize) + unit - 1) / unit * unit
+	if limit > 0 && size > limit {
+		return 0, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d leaves no possible size; the smallest here is %d", limit, size)
+	}
+	return size, nil
+}
+
+// fitNodes refuses a volume for nodes that this pool does not reach.
+func (p *Pool) fitNodes(nodes []string) error {
+	if !p.kind.NodeBound || len(nodes) == 0 {
+		return nil
+	}
+	for _, n := range nodes {
+		if n == p.opts.Node {
+			return nil
+		}
+	}
+	return errs.E(errs.NoSpace, "accessibility_requirements: pool %s is on node %s only, asked for %v", p.name, p.opts.Node, nodes)
+}
+
+// fitSource checks that the source can be copied and fits, and lets it decide a size left open.
+func (p *Pool) fitSource(ctx context.Context, r VolumeRequest, b *backend.Request) error {
+	var least int64
+	switch {
+	case r.Source.IsZero():
+		return nil
+	case r.Source.Snapshot != "":
+		if p.caps.Snapshotter == nil {
+			return errs.E(errs.Unsupported, "volume_content_source: %s volumes have no snapshots", p.kind.Name)
+		}
+		s, err := p.caps.Snapshotter.GetSnapshot(ctx, r.Source.Snapshot)
+		if err != nil {
+			return err
+		}
+		least = s.Size
+	default:
+		if p.caps.Cloner == nil {
+			return errs.E(errs.Unsupported, "volume_content_source: %s volumes cannot be cloned", p.kind.Name)
+		}
+		v, err := p.b.Get(ctx, r.Source.Volume)
+		if err != nil {
+			return err
+		}
+		if err := p.caps.Cloner.CloneSource(ctx, v.ID); err != nil {
+			return err
+		}
+		least = v.Size
+	}
+	if r.Required == 0 {
+		b.Size = max(b.Size, least)
+	}
+	if b.Size < least {
+		return errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is less than the source's %d", r.Required, least)
+	}
+	if r.Limit > 0 && b.Size > r.Limit {
+		return errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than the source's %d", r.Limit, least)
+	}
+	return nil
+}
+
+// Delete removes a volume; an absent one is no error.
+func (p *Pool) Delete(ctx context.Context, id backend.ID) error {
+	_, err := operate(ctx, p, "delete", []string{string(id)}, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.b.Delete(ctx, id)
+	})
+	return err
+}
+
+// Get returns a volume.
+func (p *Pool) Get(ctx context.Context, id backend.ID) (backend.Volume, error) { return p.b.Get(ctx, id) }
+
+// List yields the pool's volumes.
+func (p *Pool) List(ctx context.Context) iter.Seq2[backend.Volume, error] { return p.b.List(ctx) }
+
+// Capacity says what room there is on a node ("" = this one), in sizes that a Create can ask for.
+func (p *Pool) Capacity(ctx context.Context, node string) (backend.Capacity, error) {
+	if p.kind.NodeBound && node != "" && node != p.opts.Node {
+		return backend.Capacity{}, nil
+	}
+	c, err := p.b.Capacity(ctx, node)
+	if err != nil {
+		return backend.Capacity{}, err
+	}
+	c.MaxVolume = max(0, min(c.MaxVolume, p.kind.MaxSize)/p.kind.Granularity*p.kind.Granularity)
+	return c, nil
+}
+
+// Expand makes a volume at least required bytes large. It never shrinks one.
+func (p *Pool) Expand(ctx context.Context, id backend.ID, required, limit int64) (backend.Volume, error) {
+	if p.caps.Expander == nil {
+		return backend.Volume{}, errs.E(errs.Unsupported, "%s volumes cannot be expanded", p.kind.Name)
+	}
+	if required == 0 && limit == 0 {
+		return backend.Volume{}, errs.E(errs.Invalid, "capacity_range: neither required_bytes nor limit_bytes is set")
+	}
+	size, err := p.size(required, limit)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	return operate(ctx, p, "expand", []string{string(id)}, func(ctx context.Context) (backend.Volume, error) {
+		v, err := p.b.Get(ctx, id)
+		if err != nil || v.Size >= size && (limit == 0 || v.Size <= limit) {
+			return v, err
+		}
+		if limit > 0 && v.Size > limit {
+			return v, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than the %d that the volume has; volumes never shrink", limit, v.Size)
+		}
+		return p.caps.Expander.Expand(ctx, id, size)
+	})
+}

@@ -8,8 +8,9 @@ import "path/filepath"
 
 // Effect is one thing about to be asked of the host or done to it.
 type Effect struct {
-	Op    string // what for, "stage.mkfs": the label that logs, metrics and fault injection use
-	Reads bool   // it changes nothing
+	Op      string // what for, "stage.mkfs": the label that logs, metrics and fault injection use
+	Reads   bool   // it changes nothing
+	Program bool   // it runs a program, which takes time and can be cut short
 }
 
 // Seam stands between the caller and an effect: it must call do exactly once, or not at all and

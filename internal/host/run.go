@@ -66,7 +66,7 @@ type Runner interface {
 
 // Run passes a program through the seam and runs it.
 func (h *Host) Run(ctx context.Context, c Cmd) (out Output, err error) {
-	err = h.pass(Effect{Op: c.Op, Reads: c.Reads}, func() error {
+	err = h.pass(Effect{Op: c.Op, Reads: c.Reads, Program: true}, func() error {
 		out, err = h.Runner.Run(ctx, c)
 		return err
 	})

@@ -57,4 +57,4 @@ func (p *Pool) Check(ctx context.Context, id backend.ID) ([]backend.Problem, err
 }
 
 // Running describes the operations under way, longest first.
-func (p *Pool) Running() []string { return p.locks.running() }
+func (p *Pool) Running() []string { return p.locks.Running() }

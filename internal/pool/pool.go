@@ -11,6 +11,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Pool is one place that makes volumes. It is safe for concurrent use.
@@ -19,7 +20,7 @@ type Pool struct {
 	kind  backend.Kind
 	b     backend.Backend
 	caps  Capabilities
-	locks *locks
+	locks *keylock.Locks
 	opts  Options
 }
 
@@ -73,7 +74,7 @@ func New(name string, kind backend.Kind, b backend.Backend, o Options) *Pool {
 	if o.Budget == nil {
 		o.Budget = func() time.Duration { return 24 * time.Hour }
 	}
-	return &Pool{name: name, kind: kind, b: b, caps: Find(b), locks: newLocks(o.Now), opts: o}
+	return &Pool{name: name, kind: kind, b: b, caps: Find(b), locks: keylock.New(o.Now), opts: o}
 }
 
 // Name is the pool's name, unique among the pools of a process.
@@ -90,7 +91,7 @@ func (p *Pool) Capabilities() Capabilities { return p.caps }
 
 // Close waits for running operations until ctx is done, and closes the backend.
 func (p *Pool) Close(ctx context.Context) error {
-	if err := p.locks.drain(ctx); err != nil {
+	if err := p.locks.Drain(ctx); err != nil {
 		return errs.E(errs.Aborted, "pool %s: %w", p.name, err)
 	}
 	return p.b.Close()

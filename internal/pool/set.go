@@ -26,21 +26,35 @@ func NewSet(pools ...*Pool) (*Set, error) {
 	return s, nil
 }
 
-// OpenSet opens the pools of specs, each of one of the kinds.
-func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (*Set, error) {
-	var opened []*Pool
+// OpenSet opens the pools of specs, each of one of the kinds: all, or none.
+func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (s *Set, err error) {
+	opened, err := openAll(ctx, kinds, specs, o)
+	if err == nil {
+		s, err = NewSet(opened...)
+	}
+	if err != nil {
+		for _, p := range opened {
+			_ = p.Close(ctx) // nothing was done with it
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// openAll returns the pools that it opened, also with an error.
+func openAll(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (opened []*Pool, err error) {
 	for _, spec := range specs {
 		i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == spec.Kind })
 		if i < 0 {
-			return nil, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", spec.Name, spec.Kind, kindNames(kinds))
+			return opened, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", spec.Name, spec.Kind, kindNames(kinds))
 		}
 		p, err := Open(ctx, kinds[i], spec, o)
 		if err != nil {
-			return nil, err
+			return opened, err
 		}
 		opened = append(opened, p)
 	}
-	return NewSet(opened...)
+	return opened, nil
 }
 
 func kindNames(kinds []backend.Kind) string {

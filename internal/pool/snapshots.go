@@ -103,7 +103,8 @@ func (p *Pool) SnapshotGroup(ctx context.Context, name string, sources []backend
 	})
 }
 
-// sameMembers refuses a group whose name is taken by one of other volumes.
+// sameMembers refuses a group whose name is taken by one of other volumes, more or fewer: what is
+// added to a group later is of another instant.
 func (p *Pool) sameMembers(ctx context.Context, group backend.ID, rs []backend.SnapshotRequest) error {
 	have, err := p.GetGroup(ctx, group)
 	if err != nil {
@@ -113,6 +114,9 @@ func (p *Pool) sameMembers(ctx context.Context, group backend.ID, rs []backend.S
 		if !slices.ContainsFunc(rs, func(r backend.SnapshotRequest) bool { return r.ID == s.ID }) {
 			return errs.E(errs.Exists, "name: group %s exists with a snapshot of volume %s, which is not asked for", group, s.Source)
 		}
+	}
+	if len(have) > 0 && len(have) < len(rs) {
+		return errs.E(errs.Exists, "name: group %s exists with %d of the %d snapshots asked for; delete it or choose another name", group, len(have), len(rs))
 	}
 	return nil
 }
@@ -137,12 +141,23 @@ func (p *Pool) DeleteGroup(ctx context.Context, group backend.ID) error {
 	if err != nil {
 		return err
 	}
-	_, err = operate(ctx, p, "delete-group", []string{"group " + string(group)}, func(ctx context.Context) (none struct{}, _ error) {
+	before, err := p.GetGroup(ctx, group)
+	if err != nil {
+		return err
+	}
+	keys := []string{"group " + string(group)}
+	for _, m := range before {
+		keys = append(keys, snapshotKey(m.ID)) // one may be being restored
+	}
+	_, err = operate(ctx, p, "delete-group", keys, func(ctx context.Context) (none struct{}, _ error) {
 		members, err := p.GetGroup(ctx, group)
 		if err != nil {
 			return none, err
 		}
 		for _, m := range members {
+			if !slices.Contains(keys, snapshotKey(m.ID)) {
+				return none, errs.E(errs.Aborted, "group %s was made anew meanwhile; call again", group)
+			}
 			if err := s.DeleteSnapshot(ctx, m.ID); err != nil {
 				return none, err
 			}

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"iter"
+	"unicode/utf8"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -78,6 +79,8 @@ func checkName(name string) error {
 		return errs.E(errs.Invalid, "name: missing")
 	case len(name) > MaxNameLength:
 		return errs.E(errs.Invalid, "name: %d bytes long, at most %d are allowed", len(name), MaxNameLength)
+	case !utf8.ValidString(name):
+		return errs.E(errs.Invalid, "name: %q is not UTF-8", name)
 	}
 	for _, c := range name {
 		if c < ' ' || c >= 0x7f && c <= 0x9f {
@@ -97,20 +100,34 @@ func (p *Pool) size(required, limit int64) (int64, error) {
 	case limit > 0 && limit < required:
 		return 0, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than required_bytes %d", limit, required)
 	case required > p.kind.MaxSize:
-		return 0, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is more than the %d that a %s volume can have", required, p.kind.MaxSize, p.kind.Name)
+		return 0, p.tooLarge(required)
 	}
+	unit, least := p.kind.Granularity, max(required, p.kind.MinSize)
 	if required == 0 {
-		required = DefaultSize
+		// Whatever fits will do, so a limit that is no multiple of the unit is rounded down.
+		most := p.kind.MaxSize
 		if limit > 0 {
-			required = min(required, limit)
+			most = min(most, limit)
 		}
+		least = max(p.kind.MinSize, min(DefaultSize, most/unit*unit))
 	}
-	unit := p.kind.Granularity
-	size := (max(required, p.kind.MinSize) + unit - 1) / unit * unit
+	units := least / unit
+	if least%unit != 0 {
+		units++
+	}
+	if units > p.kind.MaxSize/unit {
+		return 0, p.tooLarge(required)
+	}
+	size := units * unit
 	if limit > 0 && size > limit {
 		return 0, errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d leaves no possible size; the smallest here is %d", limit, size)
 	}
 	return size, nil
+}
+
+func (p *Pool) tooLarge(required int64) error {
+	return errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is more than the %d that a %s volume can have",
+		required, p.kind.MaxSize/p.kind.Granularity*p.kind.Granularity, p.kind.Name)
 }
 
 // fitNodes refuses a volume for nodes that this pool does not reach.
@@ -126,44 +143,64 @@ func (p *Pool) fitNodes(nodes []string) error {
 	return errs.E(errs.NoSpace, "accessibility_requirements: pool %s is on node %s only, asked for %v", p.name, p.opts.Node, nodes)
 }
 
-// fitSource checks that the source can be copied and fits, and lets it decide a size left open.
+// fitSource checks that the source can be copied and fits, and lets it decide a size left open. Once
+// the volume exists the source is done with: it may be gone, or have grown.
 func (p *Pool) fitSource(ctx context.Context, r VolumeRequest, b *backend.Request) error {
-	var least int64
-	switch {
-	case r.Source.IsZero():
+	if r.Source.IsZero() {
 		return nil
-	case r.Source.Snapshot != "":
-		if p.caps.Snapshotter == nil {
-			return errs.E(errs.Unsupported, "volume_content_source: %s volumes have no snapshots", p.kind.Name)
-		}
-		s, err := p.caps.Snapshotter.GetSnapshot(ctx, r.Source.Snapshot)
-		if err != nil {
-			return err
-		}
-		least = s.Size
-	default:
-		if p.caps.Cloner == nil {
-			return errs.E(errs.Unsupported, "volume_content_source: %s volumes cannot be cloned", p.kind.Name)
-		}
-		v, err := p.b.Get(ctx, r.Source.Volume)
-		if err != nil {
-			return err
-		}
-		if err := p.caps.Cloner.CloneSource(ctx, v.ID); err != nil {
-			return err
-		}
-		least = v.Size
+	}
+	if err := p.canCopy(r.Source); err != nil {
+		return err
+	}
+	switch v, err := p.b.Get(ctx, b.ID); {
+	case err == nil && r.Required == 0:
+		b.Size = min(b.Size, v.Size)
+		return nil
+	case err == nil:
+		return nil
+	case !errs.Is(err, errs.NotFound):
+		return err
+	}
+	least, err := p.sourceSize(ctx, r.Source)
+	if err != nil {
+		return err
+	}
+	if r.Limit > 0 && least > r.Limit {
+		return errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than the source's %d", r.Limit, least)
 	}
 	if r.Required == 0 {
-		b.Size = max(b.Size, least)
+		b.Size, err = p.size(least, r.Limit)
+		return err
 	}
 	if b.Size < least {
 		return errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is less than the source's %d", r.Required, least)
 	}
-	if r.Limit > 0 && b.Size > r.Limit {
-		return errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d is less than the source's %d", r.Limit, least)
+	return nil
+}
+
+func (p *Pool) canCopy(s backend.Source) error {
+	switch {
+	case s.Snapshot != "" && p.caps.Snapshotter == nil:
+		return errs.E(errs.Unsupported, "volume_content_source: %s volumes have no snapshots", p.kind.Name)
+	case s.Volume != "" && p.caps.Cloner == nil:
+		return errs.E(errs.Unsupported, "volume_content_source: %s volumes cannot be cloned", p.kind.Name)
+	case s.Snapshot != "" && s.Volume != "":
+		return errs.E(errs.Invalid, "volume_content_source: both a snapshot and a volume are set")
 	}
 	return nil
+}
+
+// sourceSize is the least that a copy can have, if there can be one.
+func (p *Pool) sourceSize(ctx context.Context, s backend.Source) (int64, error) {
+	if s.Snapshot != "" {
+		snap, err := p.caps.Snapshotter.GetSnapshot(ctx, s.Snapshot)
+		return snap.Size, err
+	}
+	v, err := p.b.Get(ctx, s.Volume)
+	if err != nil {
+		return 0, err
+	}
+	return v.Size, p.caps.Cloner.CloneSource(ctx, s.Volume)
 }
 
 // Delete removes a volume; an absent one is no error.
@@ -175,7 +212,9 @@ func (p *Pool) Delete(ctx context.Context, id backend.ID) error {
 }
 
 // Get returns a volume.
-func (p *Pool) Get(ctx context.Context, id backend.ID) (backend.Volume, error) { return p.b.Get(ctx, id) }
+func (p *Pool) Get(ctx context.Context, id backend.ID) (backend.Volume, error) {
+	return p.b.Get(ctx, id)
+}
 
 // List yields the pool's volumes.
 func (p *Pool) List(ctx context.Context) iter.Seq2[backend.Volume, error] { return p.b.List(ctx) }
@@ -189,7 +228,10 @@ func (p *Pool) Capacity(ctx context.Context, node string) (backend.Capacity, err
 	if err != nil {
 		return backend.Capacity{}, err
 	}
-	c.MaxVolume = max(0, min(c.MaxVolume, p.kind.MaxSize)/p.kind.Granularity*p.kind.Granularity)
+	c.MaxVolume = min(c.MaxVolume, p.kind.MaxSize) / p.kind.Granularity * p.kind.Granularity
+	if c.MaxVolume < p.kind.MinSize {
+		c.MaxVolume = 0
+	}
 	return c, nil
 }
 
@@ -204,6 +246,9 @@ func (p *Pool) Expand(ctx context.Context, id backend.ID, required, limit int64)
 	size, err := p.size(required, limit)
 	if err != nil {
 		return backend.Volume{}, err
+	}
+	if required == 0 {
+		size = 0 // as it is, if that is within the limit
 	}
 	return operate(ctx, p, "expand", []string{string(id)}, func(ctx context.Context) (backend.Volume, error) {
 		v, err := p.b.Get(ctx, id)

@@ -1,4 +1,6 @@
-package pool
+// Package keylock holds a lock for each key, and knows who holds it and since when, so that whoever
+// has to wait can be told. [Run] does work under such locks that outlives an impatient caller.
+package keylock
 
 import (
 	"context"
@@ -10,17 +12,16 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// locks holds a lock for each key. A lock knows who holds it and since when, so that whoever has to
-// wait can be told.
-type locks struct {
+// Locks are the locks of one process. They are safe for concurrent use.
+type Locks struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	held map[string]*holder
+	held map[string]*Holder
 }
 
-// holder is an operation under way.
-type holder struct {
+// Holder is an operation under way.
+type Holder struct {
 	op    string
 	since time.Time
 	done  chan struct{} // closed on release
@@ -29,13 +30,14 @@ type holder struct {
 	progress string
 }
 
-func newLocks(now func() time.Time) *locks {
-	return &locks{now: now, held: map[string]*holder{}}
+// New returns locks of which none is held; now tells the time.
+func New(now func() time.Time) *Locks {
+	return &Locks{now: now, held: map[string]*Holder{}}
 }
 
-// lock waits until all keys are free and takes them together, or none: holders never wait for each
+// Lock waits until all keys are free and takes them together, or none: holders never wait for each
 // other. errs.Aborted names the holder when ctx ends first.
-func (l *locks) lock(ctx context.Context, op string, keys ...string) (*holder, error) {
+func (l *Locks) Lock(ctx context.Context, op string, keys ...string) (*Holder, error) {
 	for {
 		h, taken := l.tryLock(op, keys)
 		if taken == nil {
@@ -49,7 +51,7 @@ func (l *locks) lock(ctx context.Context, op string, keys ...string) (*holder, e
 	}
 }
 
-func (l *locks) tryLock(op string, keys []string) (mine, taken *holder) {
+func (l *Locks) tryLock(op string, keys []string) (mine, taken *Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, k := range keys {
@@ -57,14 +59,15 @@ func (l *locks) tryLock(op string, keys []string) (mine, taken *holder) {
 			return nil, h
 		}
 	}
-	mine = &holder{op: op, since: l.now(), done: make(chan struct{})}
+	mine = &Holder{op: op, since: l.now(), done: make(chan struct{})}
 	for _, k := range keys {
 		l.held[k] = mine
 	}
 	return mine, nil
 }
 
-func (l *locks) unlock(h *holder, keys ...string) {
+// Unlock frees the keys that h took.
+func (l *Locks) Unlock(h *Holder, keys ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, k := range keys {
@@ -73,8 +76,8 @@ func (l *locks) unlock(h *holder, keys ...string) {
 	close(h.done)
 }
 
-// drain waits until nothing is held.
-func (l *locks) drain(ctx context.Context) error {
+// Drain waits until nothing is held.
+func (l *Locks) Drain(ctx context.Context) error {
 	for {
 		h := l.any()
 		if h == nil {
@@ -88,7 +91,7 @@ func (l *locks) drain(ctx context.Context) error {
 	}
 }
 
-func (l *locks) any() *holder {
+func (l *Locks) any() *Holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, h := range l.held {
@@ -97,17 +100,17 @@ func (l *locks) any() *holder {
 	return nil
 }
 
-// running describes what is under way, longest first.
-func (l *locks) running() []string {
+// Running describes what is under way, longest first.
+func (l *Locks) Running() []string {
 	l.mu.Lock()
-	var hs []*holder
+	var hs []*Holder
 	for _, h := range l.held {
 		if !slices.Contains(hs, h) {
 			hs = append(hs, h)
 		}
 	}
 	l.mu.Unlock()
-	slices.SortFunc(hs, func(a, b *holder) int { return a.since.Compare(b.since) })
+	slices.SortFunc(hs, func(a, b *Holder) int { return a.since.Compare(b.since) })
 	out := make([]string, len(hs))
 	for i, h := range hs {
 		out[i] = h.describe(l.now())
@@ -115,13 +118,17 @@ func (l *locks) running() []string {
 	return out
 }
 
-func (h *holder) report(what string) {
+// Since is when the operation took its locks.
+func (h *Holder) Since() time.Time { return h.since }
+
+// Report notes what the operation is doing, for those who wait.
+func (h *Holder) Report(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.progress = what
 }
 
-func (h *holder) describe(now time.Time) string {
+func (h *Holder) describe(now time.Time) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := fmt.Sprintf("%s, running since %s (%v)", h.op, h.since.UTC().Format("15:04:05Z"), now.Sub(h.since).Round(100*time.Millisecond))

@@ -1,0 +1,35 @@
+# Dozo. `make` lists the targets. The first two need nothing but Debian and Go.
+.DEFAULT_GOAL := help
+GO ?= go
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: demo
+demo: packages build ## install what is needed, build, and see Dozo work (as root); FLAGS="--fs xfs"
+	hack/as-root.sh bin/dozo demo $(FLAGS)
+
+.PHONY: test
+test: packages ## install what is needed, and run every check and test (as root, about 5 minutes)
+	hack/test.sh
+
+.PHONY: build
+build: ## build bin/dozo
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	hack/lint.sh
+
+.PHONY: fuzz
+fuzz: ## feed every parser for FUZZTIME (default 30s) each
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: packages ## measure the driver's operations on loop devices (as root)
+	hack/as-root.sh $(GO) test -run '^$$' -bench . -benchtime 20x ./test/bench/
+
+.PHONY: packages
+packages:
+	@hack/install-packages.sh

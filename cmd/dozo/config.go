@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/dozo-dev/dozo/internal/pool"
+)
+
+// poolConfig is the file of --pool-config.
+type poolConfig struct {
+	Pools []pool.Spec `json:"pools"`
+}
+
+// readPoolConfig reads pools of one kind: a CSI driver has one name, and each kind a driver of its own.
+// With kind set, the pools of other kinds are left out.
+func readPoolConfig(file, kind string) ([]pool.Spec, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--pool-config: %w", err)
+	}
+	var c poolConfig
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return nil, fmt.Errorf("--pool-config: %s: %w", file, err)
+	}
+	var specs []pool.Spec
+	for _, s := range c.Pools {
+		if kind == "" || s.Kind == kind {
+			specs = append(specs, s)
+		}
+	}
+	if len(specs) == 0 {
+		return nil, fmt.Errorf("--pool-config: %s: pools: there are none%s", file, ofKind(kind))
+	}
+	for _, s := range specs {
+		if s.Kind != specs[0].Kind {
+			return nil, fmt.Errorf("--pool-config: %s: pools of the kinds %s and %s: each kind is a CSI driver of its own; choose one with --kind",
+				file, specs[0].Kind, s.Kind)
+		}
+	}
+	return specs, nil
+}
+
+func ofKind(kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return " of the kind " + kind
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/all"
+	"github.com/dozo-dev/dozo/internal/host"
+)
+
+func kindsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "kinds",
+		Short: "Show the kinds of storage, their pool options and class parameters",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, k := range all.Kinds(host.New()) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s (CSI driver %s.dozo.dev), volumes of %s to %s\n\n",
+					k.Name, k.Name, backend.FormatSize(k.MinSize), backend.FormatSize(k.MaxSize))
+				if err := printParameters(cmd.OutOrStdout(), "POOL OPTION", k.Options); err != nil {
+					return err
+				}
+				if err := printParameters(cmd.OutOrStdout(), "CLASS PARAMETER", k.Parameters); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func printParameters(w io.Writer, head string, ps []backend.Parameter) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "%s\tDEFAULT\tMEANING\n", head)
+	for _, p := range ps {
+		value := p.Default
+		if p.Required {
+			value = "(required)"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", p.Name, value, p.Help)
+	}
+	fmt.Fprintln(table)
+	return table.Flush()
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dozo-dev/dozo/internal/backend/all"
+	"github.com/dozo-dev/dozo/internal/csi"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/node"
+	"github.com/dozo-dev/dozo/internal/pool"
+)
+
+// role says which of the CSI services a process has.
+type role struct{ controller, node bool }
+
+// serveFlags are the flags of the roles.
+type serveFlags struct {
+	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
+}
+
+func serveCommand() *cobra.Command {
+	return roleCommand(role{controller: true, node: true}, "serve",
+		"Serve volumes over CSI, controller and node in one",
+		`Serve the pools of a file over CSI on a unix socket: the whole driver in one process, without
+Kubernetes, for other orchestrators and for tests.`)
+}
+
+func controllerCommand() *cobra.Command {
+	return roleCommand(role{controller: true}, "controller",
+		"Serve the CSI controller: make, grow, copy and delete volumes",
+		`Serve the pools of a file over CSI on a unix socket, controller service only.`)
+}
+
+func nodeCommand() *cobra.Command {
+	return roleCommand(role{node: true}, "node",
+		"Serve the CSI node: attach, format and mount volumes",
+		`Serve the pools of a file over CSI on a unix socket, node service only.`)
+}
+
+func roleCommand(r role, use, short, long string) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   use + " --pool-config FILE",
+		Short: short,
+		Long: long + `
+
+The file lists pools, each with options as 'dozo kinds' shows them:
+
+  pools:
+  - name: images
+    kind: loopfile
+    options:
+      path: /var/lib/dozo/images`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), r, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.poolConfig, "pool-config", "", "YAML `file` with the pools (required)")
+	fl.StringVar(&f.kind, "kind", "", "serve only the pools of this kind; needed if the file has several kinds")
+	fl.StringVar(&f.endpoint, "endpoint", "unix:///run/dozo/csi.sock", "where to serve CSI")
+	fl.StringVar(&f.nodeName, "node-name", "", "name of this node in Kubernetes (default: the host's name)")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fl.StringVar(&f.metrics, "metrics-address", "", "serve Prometheus metrics at this address, such as :9100 (default: nowhere)")
+	if r.node {
+		fl.StringVar(&f.stateDir, "state-dir", "/var/lib/dozo/node", "`directory` for what was done to volumes on this node; it must outlive this process")
+		fl.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "`directory` of the kubelet: paths below it are never followed through symlinks")
+	}
+	if err := cmd.MarkFlagRequired("pool-config"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return cmd
+}
+
+// closeTimeout is how long operations may go on after a signal.
+const closeTimeout = 25 * time.Second
+
+func serve(ctx context.Context, r role, f serveFlags) error {
+	specs, err := readPoolConfig(f.poolConfig, f.kind)
+	if err != nil {
+		return err
+	}
+	log, err := logger(f.logFormat)
+	if err != nil {
+		return err
+	}
+	if f.nodeName == "" {
+		if f.nodeName, err = os.Hostname(); err != nil {
+			return fmt.Errorf("--node-name: %w", err)
+		}
+	}
+	m := newMetrics()
+	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, observe: m.observe})
+	if err != nil {
+		return err
+	}
+	stopMetrics, err := m.serve(f.metrics, d.pools, log)
+	if err != nil {
+		return errors.Join(err, d.stop())
+	}
+	defer stopMetrics()
+	log.Info("serving", "driver", d.name, "endpoint", f.endpoint, "node", f.nodeName, "version", version())
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case <-d.done:
+	}
+	return d.stop()
+}
+
+func logger(format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q is neither text nor json", format)
+}
+
+type driverOptions struct {
+	role    role
+	specs   []pool.Spec // of one kind
+	flags   serveFlags
+	log     *slog.Logger
+	observe func(pool.Observation)
+}
+
+// driver is a running CSI driver.
+type driver struct {
+	name   string
+	host   *host.Host
+	pools  *pool.Set
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it no longer serves
+	err    error         // why, once done is closed; nil after stop
+}
+
+func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
+	h := host.New()
+	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: o.observe})
+	if err != nil {
+		return nil, err
+	}
+	d := &driver{name: o.specs[0].Kind + ".dozo.dev", host: h, pools: pools, done: make(chan struct{})}
+	var n *node.Node
+	if o.role.node {
+		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir})
+		if err != nil {
+			return nil, err
+		}
+	}
+	server, err := csi.NewServer(csi.Options{
+		DriverName: d.name, Version: version(), Pools: pools, Node: n, Controller: o.role.controller, Log: o.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		d.err = server.Serve(ctx, o.flags.endpoint)
+		close(d.done)
+	}()
+	return d, nil
+}
+
+// stop ends the driver: calls under way are answered, operations come to their end.
+func (d *driver) stop() error {
+	d.cancel()
+	<-d.done
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(d.err, d.pools.Close(ctx))
+}
+
+// httpTimeout bounds a client of the metrics.
+const httpTimeout = 10 * time.Second
+
+func httpServer(handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ReadHeaderTimeout: httpTimeout, WriteTimeout: httpTimeout}
+}

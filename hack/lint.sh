@@ -1,0 +1,9 @@
+#!/bin/sh
+# gofmt, go vet and staticcheck over all that is ours.
+set -eu
+cd "$(dirname "$0")/.."
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || { echo "not formatted, run gofmt -w: $unformatted" >&2; exit 1; }
+go vet ./...
+go tool staticcheck ./...
+echo "lint: gofmt, go vet and staticcheck have nothing to say"

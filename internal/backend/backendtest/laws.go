@@ -1,0 +1,21 @@
+package backendtest
+
+import "slices"
+
+// laws are all there are, in the order in which a new backend wants to meet them.
+func laws() []law {
+	return slices.Concat(
+		volumeLaws(),
+		sizeLaws(),
+		listLaws(),
+		capacityLaws(),
+		nodeLaws(),
+		markLaws(),
+		copyLaws(),
+		snapshotLaws(),
+		groupLaws(),
+		unreachableLaws(),
+		cancelLaws(),
+		raceLaws(),
+	)
+}

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/fs"
+	"github.com/dozo-dev/dozo/internal/host/mnt"
+)
+
+// askTimeout bounds a question to a file system or device that may hang.
+const askTimeout = 10 * time.Second
+
+// at returns the record of a volume and the place that path is, which is one of the volume's, and
+// the mount there. errs.NotFound if any of it is not so.
+func (n *Node) at(volume, path string) (*record, *mnt.Place, *host.MountInfo, error) {
+	rec, err := n.load(volume)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	boot, err := n.boot()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if rec == nil || rec.Boot != boot {
+		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is not staged on this node", fieldVolume, volume)
+	}
+	if !rec.has(path) {
+		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is neither staged nor published at %s", fieldPath, volume, path)
+	}
+	at, err := n.place(fieldPath, path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m, err := at.Mounted()
+	if err == nil && m == nil && !(rec.Block && path == rec.Staging) {
+		err = errs.E(errs.NotFound, "%s: nothing is mounted at %s", fieldPath, path)
+	}
+	if err != nil {
+		at.Close()
+		return nil, nil, nil, err
+	}
+	return rec, at, m, nil
+}
+
+func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
+	rec, at, m, err := n.at(volume, path)
+	if err != nil {
+		return 0, err
+	}
+	defer at.Close()
+	device, size, err := n.connect.Connect(ctx, rec.Access)
+	if err != nil {
+		return 0, err
+	}
+	if rec.Block {
+		return size, nil
+	}
+	rec.Device = device
+	number, err := n.host.DeviceNumber(device)
+	if err != nil {
+		return 0, err
+	}
+	if !mnt.IsOf(n.host, m, number) {
+		return 0, errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s)", fieldPath, path, m.Source, m.FsType)
+	}
+	// The target may be read-only, and its mount then refuses to grow what it shows.
+	if from, err := n.place(fieldStaging, rec.Staging); err == nil {
+		defer from.Close()
+		if staged, err := from.Mounted(); err == nil && staged != nil && mnt.Same(staged, m) {
+			m = staged
+		}
+	}
+	return size, n.grow(ctx, "expand.grow", rec, m, size)
+}
+
+// Stats returns the use of the volume published or staged at path. errs.NotFound unless it is there.
+func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
+	if err := checkVolume(volume); err != nil {
+		return Stats{}, err
+	}
+	if err := mnt.CheckPath(fieldPath, path); err != nil {
+		return Stats{}, err
+	}
+	rec, at, m, err := n.at(volume, path)
+	if err != nil {
+		return Stats{}, err
+	}
+	defer at.Close()
+	if rec.Block {
+		return n.blockStats(rec, at, m)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := at.Use(ctx)
+	if err != nil {
+		return Stats{}, err
+	}
+	unit := st.Frsize
+	if unit == 0 {
+		unit = st.Bsize
+	}
+	return Stats{
+		TotalBytes:      int64(st.Blocks) * unit,
+		UsedBytes:       int64(st.Blocks-st.Bfree) * unit,
+		AvailableBytes:  int64(st.Bavail) * unit,
+		TotalInodes:     int64(st.Files),
+		UsedInodes:      int64(st.Files - st.Ffree),
+		AvailableInodes: int64(st.Ffree),
+	}, nil
+}
+
+// blockStats asks for the size of a device without opening it.
+func (n *Node) blockStats(rec *record, at *mnt.Place, m *host.MountInfo) (Stats, error) {
+	number, err := n.blockDevice(rec, at, m)
+	if err != nil {
+		return Stats{}, err
+	}
+	size := fs.DeviceSize(n.host, number)
+	if size == 0 {
+		return Stats{}, errs.E(errs.Unavailable, "device %d:%d: nothing is behind it", number.Major, number.Minor)
+	}
+	return Stats{TotalBytes: size, Block: true}, nil
+}
+
+// blockDevice is the device at a target, or for one that is only staged the one it was connected as.
+func (n *Node) blockDevice(rec *record, at *mnt.Place, m *host.MountInfo) (host.DeviceNumber, error) {
+	if m != nil {
+		return at.Device()
+	}
+	return n.host.DeviceNumber(rec.Device)
+}

@@ -1,0 +1,101 @@
+// Package driver starts the whole driver in a test: pools, node and CSI on a real socket.
+package driver
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/dozo-dev/dozo/internal/backend/all"
+	"github.com/dozo-dev/dozo/internal/csi"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
+	"github.com/dozo-dev/dozo/internal/node"
+	"github.com/dozo-dev/dozo/internal/pool"
+)
+
+// Driver is a running driver with a pool of image files named "images".
+type Driver struct {
+	Dir    string // all its state is below
+	Images string // the pool's directory
+	Socket string // as a URL
+}
+
+// Start starts a driver below dir until the test ends. The images are in the directory given, or in
+// one of its own if that is empty.
+func Start(t testing.TB, dir, images string) Driver {
+	t.Helper()
+	hosttest.NeedRoot(t)
+	d := Driver{Dir: dir, Images: images, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
+	if images == "" {
+		d.Images = filepath.Join(dir, "images")
+		if err := os.Mkdir(d.Images, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, log := host.New(), slog.New(slog.DiscardHandler)
+	pools, err := pool.OpenSet(t.Context(), all.Kinds(h), []pool.Spec{{
+		Name: "images", Kind: "loopfile", Options: map[string]string{"path": d.Images, "spare": "0"},
+	}}, pool.Options{Node: "n1", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := csi.NewServer(csi.Options{
+		DriverName: "loopfile.dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, d.Socket) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// Dial returns a connection to the driver for the length of the test.
+func (d Driver) Dial(t testing.TB) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(d.Socket, DialOptions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// DialOptions are those for the driver's socket: they wait for it to be there.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
+	}
+}
+
+// NothingLeft fails the test for anything below the driver's directories that an empty pool has not.
+func (d Driver) NothingLeft(t testing.TB) {
+	t.Helper()
+	pool := []string{"dozo-pool.json", "lock", "volumes", "snapshots", "groups"}
+	expected := []string{"state/lock", "csi.sock"}
+	for _, p := range pool {
+		expected = append(expected, "images/"+p)
+	}
+	hosttest.NothingLeft(t, d.Dir, expected...)
+	if filepath.Dir(d.Images) != d.Dir {
+		hosttest.NothingLeft(t, d.Images, pool...)
+	}
+}

@@ -1,0 +1,92 @@
+package lab
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// guestTimeMargin lets the guest's own time limit come first, since it prints
+// what every goroutine does.
+const guestTimeMargin = 5 * time.Second
+
+// guestArgs is the test binary and its arguments for a guest.
+func guestArgs(t *testing.T, coverDir string) ([]string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	limit := time.Until(stopTime(t)) - guestTimeMargin
+	if limit < guestTimeMargin {
+		return nil, errors.New("no time is left for a guest: raise go test's -timeout")
+	}
+	args := []string{program,
+		"-test.run=" + onlyThis(t.Name()), "-test.v=true", "-test.count=1",
+		"-test.timeout=" + limit.Round(time.Second).String(),
+	}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	if testing.CoverMode() != "" {
+		args = append(args, "-test.gocoverdir=/host"+coverDir)
+	}
+	for _, arg := range os.Args[1:] {
+		if !strings.HasPrefix(strings.TrimLeft(arg, "-"), "test.") {
+			args = append(args, arg)
+		}
+	}
+	return args, nil
+}
+
+// onlyThis is the -test.run pattern that selects one test or subtest.
+func onlyThis(name string) string {
+	parts := strings.Split(name, "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// collectCoverage hands a guest's counters to the host's test binary, which
+// merges all it finds in its -test.gocoverdir into its own profile. go test
+// sets that flag; a test binary run by hand needs it for this.
+func collectCoverage(from string) error {
+	f := flag.Lookup("test.gocoverdir")
+	if testing.CoverMode() == "" || f == nil || f.Value.String() == "" {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(from, "cov*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		if err := copyFile(path, filepath.Join(f.Value.String(), filepath.Base(path))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies a small file.
+func copyFile(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	if closeErr := dst.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

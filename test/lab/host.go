@@ -1,0 +1,257 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	bootTimeout = time.Minute
+	// failureGrace is what other guests get to end by themselves after one failed.
+	failureGrace = 5 * time.Second
+)
+
+// host runs the guests of one test.
+type host struct {
+	ctx       context.Context
+	t         *testing.T
+	dir       string
+	board     board
+	thread    *thread
+	networked bool
+	machines  map[string]*machine
+	ended     chan *machine // sent to once by every start
+}
+
+// newHost prepares images, directories, disks and the network; t.Cleanup undoes it.
+func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) (*host, error) {
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	h := &host{ctx: ctx, t: t, networked: networked, machines: map[string]*machine{}, ended: make(chan *machine, 100)}
+	var release func()
+	if h.dir, release, err = runDir(cache); err != nil {
+		return nil, err
+	}
+	t.Cleanup(release)
+	h.board = board{filepath.Join(h.dir, boardDir)}
+	if err := os.Mkdir(h.board.dir, 0o755); err != nil {
+		return nil, err
+	}
+	for i, g := range guests {
+		base, err := image(ctx, cache, g.Packages)
+		if err != nil {
+			return nil, err
+		}
+		if h.machines[g.Name], err = newMachine(h.dir, i+1, g, guests, base); err != nil {
+			return nil, err
+		}
+	}
+	if h.thread, err = newThread(h.dir); err != nil {
+		return nil, err
+	}
+	t.Cleanup(h.stop)
+	if networked {
+		err = h.thread.do(func() error { return h.makeNetwork(len(guests)) })
+	}
+	return h, err
+}
+
+// checkHost names what the host lacks.
+func checkHost() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab needs root: run go test as root, or set DOZO_LAB=off to leave these tests out")
+	}
+	for _, program := range []string{"linux.uml", "mmdebstrap", "mkfs.ext4", "ip"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w; run test/lab/install.sh, or set DOZO_LAB=off to leave these tests out", err)
+		}
+	}
+	return nil
+}
+
+// runDir makes a directory for one test, and removes those of killed ones. An
+// owner that lives holds a lock.
+func runDir(cache string) (dir string, release func(), err error) {
+	parent := filepath.Join(cache, "run")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", nil, err
+	}
+	old, err := filepath.Glob(filepath.Join(parent, "*.lock"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, path := range old {
+		sweep(path)
+	}
+	lock, err := os.CreateTemp(parent, "*.lock")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	dir = strings.TrimSuffix(lock.Name(), ".lock")
+	release = func() {
+		os.RemoveAll(dir)
+		os.Remove(lock.Name())
+		lock.Close()
+	}
+	return dir, release, os.Mkdir(dir, 0o755)
+}
+
+// sweep removes a directory whose owner is gone. Whatever goes wrong is left to
+// the next test.
+func sweep(lockPath string) {
+	info, err := os.Stat(lockPath)
+	if err != nil || time.Since(info.ModTime()) < time.Minute {
+		return // perhaps made just now and not locked yet
+	}
+	lock, err := os.Open(lockPath)
+	if err != nil {
+		return
+	}
+	defer lock.Close()
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	os.RemoveAll(strings.TrimSuffix(lockPath, ".lock"))
+	os.Remove(lockPath)
+}
+
+// makeNetwork makes a bridge with a tap device for each guest; it is called on
+// the thread and so in its network namespace.
+func (h *host) makeNetwork(guests int) error {
+	commands := [][]string{
+		{"link", "set", "lo", "up"},
+		{"link", "add", bridgeName, "type", "bridge"},
+		{"address", "add", address(hostIndex).String() + "/24", "dev", bridgeName},
+		{"link", "set", bridgeName, "up"},
+	}
+	for i := range guests {
+		commands = append(commands,
+			[]string{"tuntap", "add", tapName(i + 1), "mode", "tap"},
+			[]string{"link", "set", tapName(i + 1), "master", bridgeName, "up"})
+	}
+	for _, args := range commands {
+		ctx, cancel := context.WithTimeout(h.ctx, commandTimeout)
+		_, err := runCommand(ctx, exec.CommandContext(ctx, "ip", args...))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("make the guests' network: %w", err)
+		}
+	}
+	return nil
+}
+
+// tapName is the interface of a guest on the host's side.
+func tapName(index int) string { return fmt.Sprintf("tap%d", index) }
+
+// Start starts a program of the host in the guests' network, for example a
+// server or a client of theirs. It is killed with the test.
+func (n *Net) Start(cmd *exec.Cmd) error {
+	if n.host == nil {
+		return errors.New("only the host starts programs beside the guests")
+	}
+	return n.host.thread.do(func() error { return startBound(cmd) })
+}
+
+// startBound starts a program that is killed, with all its children, when the
+// calling thread ends.
+func startBound(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	return cmd.Start()
+}
+
+// start boots a machine.
+func (h *host) start(m *machine) {
+	h.t.Helper()
+	if err := m.prepare(h.t, h.networked); err != nil {
+		h.t.Fatalf("guest %s: %v", m.guest.Name, err)
+	}
+	err := h.thread.do(func() error {
+		if h.networked {
+			if err := pin(m.index - 1); err != nil {
+				return err
+			}
+		}
+		return m.start(h.ctx, h.networked, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
+	})
+	if err != nil {
+		h.t.Fatalf("start guest %s: %v", m.guest.Name, err)
+	}
+	go func(done chan struct{}) {
+		m.await(done)
+		if m.err != nil && !errors.Is(m.err, errSkipped) && !m.isCut() {
+			_ = h.board.put(failedKey, m.guest.Name) // tells the guests that wait; Wait reports the failure
+		}
+		h.ended <- m
+	}(m.done)
+}
+
+// awaitBoot returns when the guest runs the test.
+func (h *host) awaitBoot(m *machine) {
+	h.t.Helper()
+	key := upKey(m.guest.Name, m.boots)
+	for !m.exited() {
+		if _, ok := h.board.look(key); ok {
+			h.t.Logf("guest %s: boot %d took %v", m.guest.Name, m.boots, time.Since(m.started).Round(time.Millisecond))
+			return
+		}
+		if time.Since(m.started) > bootTimeout {
+			h.t.Fatalf("guest %s has not booted within %v; see its output", m.guest.Name, bootTimeout)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if _, ok := h.board.look(key); !ok {
+		h.t.Fatalf("guest %s ended before it ran the test: %v; see its output", m.guest.Name, m.err)
+	}
+}
+
+// nextEnded waits for the next machine that ends. Once one has failed the rest
+// is stopped after a moment; nil stands for them.
+func (h *host) nextEnded(failed bool) *machine {
+	limit := h.ctx.Done()
+	if failed {
+		ctx, cancel := context.WithTimeout(h.ctx, failureGrace)
+		defer cancel()
+		limit = ctx.Done()
+	}
+	select {
+	case m := <-h.ended:
+		return m
+	case <-limit:
+		if !failed {
+			return <-h.ended // the context has just killed it
+		}
+		return nil
+	}
+}
+
+// stop ends guests and network, and keeps what they counted for coverage.
+func (h *host) stop() {
+	for _, m := range h.machines {
+		m.cut()
+		if err := collectCoverage(m.coverDir()); err != nil {
+			h.t.Errorf("collect the coverage of guest %s: %v", m.guest.Name, err)
+		}
+	}
+	h.thread.close()
+}

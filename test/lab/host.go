@@ -30,7 +30,9 @@ type host struct {
 	thread    *thread
 	networked bool
 	machines  map[string]*machine
-	ended     chan *machine // sent to once by every start
+	starts    int
+	ended     chan end      // one for every start
+	gone      chan struct{} // closed when the test has ended
 }
 
 // newHost prepares images, directories, disks and the network; t.Cleanup undoes it.
@@ -42,7 +44,7 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 	if err != nil {
 		return nil, err
 	}
-	h := &host{ctx: ctx, t: t, networked: networked, machines: map[string]*machine{}, ended: make(chan *machine, 100)}
+	h := &host{ctx: ctx, t: t, networked: networked, machines: map[string]*machine{}, ended: make(chan end), gone: make(chan struct{})}
 	var release func()
 	if h.dir, release, err = runDir(cache); err != nil {
 		return nil, err
@@ -197,12 +199,17 @@ func (h *host) start(m *machine) {
 	if err != nil {
 		h.t.Fatalf("start guest %s: %v", m.guest.Name, err)
 	}
+	h.starts++
 	go func(done chan struct{}) {
-		m.await(done)
-		if m.err != nil && !errors.Is(m.err, errSkipped) && !m.isCut() {
+		e := m.await()
+		if e.failed() {
 			_ = h.board.put(failedKey, m.guest.Name) // tells the guests that wait; Wait reports the failure
 		}
-		h.ended <- m
+		close(done)
+		select {
+		case h.ended <- e:
+		case <-h.gone:
+		}
 	}(m.done)
 }
 
@@ -221,32 +228,30 @@ func (h *host) awaitBoot(m *machine) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if _, ok := h.board.look(key); !ok {
-		h.t.Fatalf("guest %s ended before it ran the test: %v; see its output", m.guest.Name, m.err)
+		h.t.Fatalf("guest %s ended before it ran the test; see its output", m.guest.Name)
 	}
 }
 
-// nextEnded waits for the next machine that ends. Once one has failed the rest
-// is stopped after a moment; nil stands for them.
-func (h *host) nextEnded(failed bool) *machine {
-	limit := h.ctx.Done()
-	if failed {
-		ctx, cancel := context.WithTimeout(h.ctx, failureGrace)
-		defer cancel()
-		limit = ctx.Done()
+// nextEnd waits for the next end of a boot. Once a guest has failed, the others
+// are stopped after a moment.
+func (h *host) nextEnd(failed bool) end {
+	if !failed {
+		return <-h.ended // in time, since the context kills guests
 	}
 	select {
-	case m := <-h.ended:
-		return m
-	case <-limit:
-		if !failed {
-			return <-h.ended // the context has just killed it
+	case e := <-h.ended:
+		return e
+	case <-time.After(failureGrace):
+		for _, m := range h.machines {
+			m.cut()
 		}
-		return nil
+		return <-h.ended
 	}
 }
 
 // stop ends guests and network, and keeps what they counted for coverage.
 func (h *host) stop() {
+	close(h.gone)
 	for _, m := range h.machines {
 		m.cut()
 		if err := collectCoverage(m.coverDir()); err != nil {

@@ -22,6 +22,7 @@ ln -sfn fd/0 /dev/stdin
 ln -sfn fd/1 /dev/stdout
 ln -sfn fd/2 /dev/stderr
 mount -t hostfs none /host -o /
+modprobe configfs
 mount -t configfs configfs /sys/kernel/config
 mount -t cgroup2 none /sys/fs/cgroup
 mount --make-rshared /

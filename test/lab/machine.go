@@ -30,7 +30,6 @@ type machine struct {
 	cmd     *exec.Cmd
 	console *lineWriter
 	done    chan struct{} // closed at the end of the current boot
-	err     error         // of that end; read it after done
 	hasCut  atomic.Bool
 }
 
@@ -124,10 +123,10 @@ func (m *machine) start(ctx context.Context, networked bool, console *lineWriter
 func (m *machine) kernelArgs(networked bool) []string {
 	args := []string{
 		fmt.Sprintf("mem=%dM", m.guest.MemoryMiB),
-		"umid=" + m.guest.Name, "uml_dir=" + filepath.Join(m.dir, "umid"),
+		fmt.Sprintf("umid=%s.%d", m.guest.Name, m.boots), "uml_dir=" + filepath.Join(m.dir, "umid"),
 		"ubd0=" + filepath.Join(m.dir, "root.cow") + "," + m.base,
 		"root=/dev/ubda", "rw", "init=/usr/sbin/lab-init",
-		"con=null", "con0=null,fd:1", "quiet", "noreboot", "panic=-1",
+		"con=null", "con0=null,fd:1", "quiet", "noreboot", "panic=-1", "selinux=0", "initcall_blacklist=mmapper_init",
 		"LAB_DIR=" + m.dir,
 	}
 	for i := range m.guest.Disks {
@@ -139,13 +138,22 @@ func (m *machine) kernelArgs(networked bool) []string {
 	return args
 }
 
+// end is how a boot ended.
+type end struct {
+	guest string
+	cut   bool
+	err   error
+}
+
+// failed tells whether the guest failed by itself.
+func (e end) failed() bool { return e.err != nil && e.err != errSkipped && !e.cut }
+
 // await waits for the end of the current boot and judges it.
-func (m *machine) await(done chan struct{}) {
+func (m *machine) await() end {
 	err := m.cmd.Wait()
 	m.cancel()
 	m.console.flush()
-	m.err = m.judge(err)
-	close(done)
+	return end{guest: m.guest.Name, cut: m.hasCut.Load(), err: m.judge(err)}
 }
 
 // judge turns the kernel's exit and what the guest wrote into a result. The
@@ -176,8 +184,6 @@ func (m *machine) cut() {
 	m.cancel()
 	<-m.done
 }
-
-func (m *machine) isCut() bool { return m.hasCut.Load() }
 
 // exited tells whether the current boot has ended.
 func (m *machine) exited() bool {

@@ -186,14 +186,13 @@ func (n *Net) Wait() {
 	}
 	var failed []error
 	skipped := 0
-	for range n.guests {
-		m := n.host.nextEnded(len(failed) > 0)
-		switch {
-		case m == nil || m.isCut():
-		case errors.Is(m.err, errSkipped):
+	for ; n.host.starts > 0; n.host.starts-- {
+		e := n.host.nextEnd(len(failed) > 0)
+		if e.failed() {
+			failed = append(failed, fmt.Errorf("guest %s: %w", e.guest, e.err))
+		}
+		if e.err == errSkipped {
 			skipped++
-		case m.err != nil:
-			failed = append(failed, fmt.Errorf("guest %s: %w", m.guest.Name, m.err))
 		}
 	}
 	if len(failed) > 0 {

@@ -25,6 +25,7 @@ const (
 type host struct {
 	ctx       context.Context
 	t         *testing.T
+	cache     string
 	dir       string
 	board     board
 	thread    *thread
@@ -44,7 +45,7 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 	if err != nil {
 		return nil, err
 	}
-	h := &host{ctx: ctx, t: t, networked: networked, machines: map[string]*machine{}, ended: make(chan end), gone: make(chan struct{})}
+	h := &host{ctx: ctx, t: t, cache: cache, networked: networked, machines: map[string]*machine{}, ended: make(chan end), gone: make(chan struct{})}
 	var release func()
 	if h.dir, release, err = runDir(cache); err != nil {
 		return nil, err
@@ -188,15 +189,19 @@ func (h *host) start(m *machine) {
 	if err := m.prepare(h.t, h.networked); err != nil {
 		h.t.Fatalf("guest %s: %v", m.guest.Name, err)
 	}
-	err := h.thread.do(func() error {
-		if h.networked {
-			if err := pin(m.index - 1); err != nil {
-				return err
-			}
+	core, release, err := leaseCore(h.cache)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	m.release = release
+	err = h.thread.do(func() error {
+		if err := pin(core); err != nil {
+			return err
 		}
 		return m.start(h.ctx, h.networked, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
 	})
 	if err != nil {
+		release()
 		h.t.Fatalf("start guest %s: %v", m.guest.Name, err)
 	}
 	h.starts++

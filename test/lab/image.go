@@ -29,7 +29,7 @@ var lvmConfig string
 const (
 	modulesDir = "/usr/lib/uml/modules"
 	// imageVersion changes when makeTree or makeImage changes.
-	imageVersion = "1"
+	imageVersion = "2"
 	// imageSize is the root's size in bytes; the file is sparse.
 	imageSize = 4 << 30
 )
@@ -181,8 +181,10 @@ func finishTree(root string) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(root, "host"), 0o755); err != nil {
-		return err
+	for _, dir := range []string{"host", "etc/target"} { // the iSCSI target's module looks for the latter
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
 	}
 	return os.Symlink("/host"+modulesDir, filepath.Join(root, "usr/lib/modules"))
 }

@@ -30,6 +30,7 @@ type machine struct {
 	cmd     *exec.Cmd
 	console *lineWriter
 	done    chan struct{} // closed at the end of the current boot
+	release func()        // gives the core back
 	hasCut  atomic.Bool
 }
 
@@ -152,6 +153,7 @@ func (e end) failed() bool { return e.err != nil && e.err != errSkipped && !e.cu
 func (m *machine) await() end {
 	err := m.cmd.Wait()
 	m.cancel()
+	m.release()
 	m.console.flush()
 	return end{guest: m.guest.Name, cut: m.hasCut.Load(), err: m.judge(err)}
 }

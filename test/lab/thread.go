@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -83,25 +82,4 @@ func separate(dir string) error {
 		}
 	}
 	return nil
-}
-
-// pin lets the calling thread, and what it starts, run on one core only. Two
-// guests that answer each other would otherwise often share a core while
-// another one idles.
-func pin(index int) error {
-	var allowed, one unix.CPUSet
-	if err := unix.SchedGetaffinity(unix.Getpid(), &allowed); err != nil {
-		return os.NewSyscallError("sched_getaffinity", err)
-	}
-	nth := index % allowed.Count()
-	for core := 0; ; core++ {
-		if !allowed.IsSet(core) {
-			continue
-		}
-		if nth == 0 {
-			one.Set(core)
-			return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &one))
-		}
-		nth--
-	}
 }

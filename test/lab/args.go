@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +19,31 @@ import (
 // what every goroutine does.
 const guestTimeMargin = 5 * time.Second
 
-// guestArgs is the test binary and its arguments for a guest.
-func guestArgs(t *testing.T, coverDir string) ([]string, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, err
+// guestProgram is the test binary for guests: the running one, unless it was
+// built with -race. The race detector needs more address space than the
+// guests' kernel has (39 bits), so the package is then built again without it,
+// and without coverage.
+func guestProgram(ctx context.Context, dir string) (string, error) {
+	if !raceEnabled {
+		return os.Executable()
 	}
+	program := filepath.Join(dir, "guest.test")
+	args := []string{"test", "-c", "-race=false", "-o", program}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-tags" {
+				args = append(args, "-tags="+s.Value)
+			}
+		}
+	}
+	if _, err := hostOutput(ctx, nil, "go", append(args, ".")...); err != nil {
+		return "", fmt.Errorf("build the test without the race detector for guests: %w", err)
+	}
+	return program, nil
+}
+
+// guestArgs is the test binary and its arguments for a guest.
+func guestArgs(t *testing.T, program, coverDir string) ([]string, error) {
 	limit := time.Until(stopTime(t)) - guestTimeMargin
 	if limit < guestTimeMargin {
 		return nil, errors.New("no time is left for a guest: raise go test's -timeout")
@@ -33,7 +55,7 @@ func guestArgs(t *testing.T, coverDir string) ([]string, error) {
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
-	if testing.CoverMode() != "" {
+	if testing.CoverMode() != "" && !raceEnabled {
 		args = append(args, "-test.gocoverdir=/host"+coverDir)
 	}
 	for _, arg := range os.Args[1:] {

@@ -64,7 +64,7 @@ func runCommand(ctx context.Context, cmd *exec.Cmd) (string, error) {
 // end with the test's process, so that a killed test leaves no build running.
 func hostOutput(ctx context.Context, stdin io.Reader, name string, args ...string) ([]byte, error) {
 	if _, err := exec.LookPath(name); err != nil {
-		return nil, fmt.Errorf("%w; run test/lab/install.sh", err)
+		return nil, fmt.Errorf("%w; install it, for Debian packages with test/lab/install.sh", err)
 	}
 	type result struct {
 		out string

@@ -28,6 +28,7 @@ type host struct {
 	cache     string
 	dir       string
 	board     board
+	program   string // the guests' test binary
 	thread    *thread
 	networked bool
 	machines  map[string]*machine
@@ -53,6 +54,9 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 	t.Cleanup(release)
 	h.board = board{filepath.Join(h.dir, boardDir)}
 	if err := os.Mkdir(h.board.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if h.program, err = guestProgram(ctx, h.dir); err != nil {
 		return nil, err
 	}
 	for i, g := range guests {
@@ -186,7 +190,7 @@ func startBound(cmd *exec.Cmd) error {
 // start boots a machine.
 func (h *host) start(m *machine) {
 	h.t.Helper()
-	if err := m.prepare(h.t, h.networked); err != nil {
+	if err := m.prepare(h.t, h.program, h.networked); err != nil {
 		h.t.Fatalf("guest %s: %v", m.guest.Name, err)
 	}
 	core, release, err := leaseCore(h.cache)

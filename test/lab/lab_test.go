@@ -80,7 +80,7 @@ func TestSubtestRunsAlone(t *testing.T) {
 func TestInner(t *testing.T) {
 	switch os.Getenv(envInner) {
 	case "":
-		t.Skip("only other tests run this one")
+		return // only other tests run this one
 	case "missing":
 		if lab.Run(t, lab.Guest{Modules: []string{"no-such-module"}, Programs: []string{"no-such-program"}}) {
 			t.Error("the test went on")

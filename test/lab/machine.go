@@ -65,12 +65,12 @@ func (m *machine) outcomeFile() string   { return filepath.Join(m.dir, outcomeNa
 func (m *machine) diskFile(i int) string { return filepath.Join(m.dir, fmt.Sprintf("disk%d", i)) }
 
 // prepare writes what init.sh reads at the next boot.
-func (m *machine) prepare(t *testing.T, networked bool) error {
+func (m *machine) prepare(t *testing.T, program string, networked bool) error {
 	m.boots++
 	if err := os.Remove(m.outcomeFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	args, err := guestArgs(t, m.coverDir())
+	args, err := guestArgs(t, program, m.coverDir())
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (m *machine) prepare(t *testing.T, networked bool) error {
 	}
 	env = append(env, envAddress+"="+ip)
 	for _, v := range os.Environ() {
-		if strings.HasPrefix(v, "DOZO_") && !strings.HasPrefix(v, "DOZO_LAB") || strings.HasPrefix(v, "GORACE=") {
+		if strings.HasPrefix(v, "DOZO_") && !strings.HasPrefix(v, "DOZO_LAB") || strings.HasPrefix(v, "GODEBUG=") {
 			env = append(env, v)
 		}
 	}
@@ -215,6 +215,9 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		l.rest = rest
+		if strings.HasPrefix(line, "coverage: ") {
+			continue // go test would take it for the whole test's
+		}
 		if _, err := io.WriteString(l.w, l.prefix+line+"\n"); err != nil {
 			return 0, err
 		}

@@ -75,12 +75,22 @@ func onlyThis(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// collectCoverage hands a guest's counters to the host's test binary, which
-// merges all it finds in its -test.gocoverdir into its own profile. go test
-// sets that flag; a test binary run by hand needs it for this.
-func collectCoverage(from string) error {
-	f := flag.Lookup("test.gocoverdir")
-	if testing.CoverMode() == "" || f == nil || f.Value.String() == "" {
+// collectCoverage keeps what was counted in a guest. The test's own counters go
+// to the host's test binary, which merges all it finds in its
+// -test.gocoverdir into its profile; go test sets that flag, and a test binary
+// run by hand needs it for this. Those of programs built with -cover go to the
+// host's GOCOVERDIR.
+func collectCoverage(ofTest, ofPrograms string) error {
+	to := ""
+	if f := flag.Lookup("test.gocoverdir"); f != nil && testing.CoverMode() != "" {
+		to = f.Value.String()
+	}
+	return errors.Join(copyCounters(ofTest, to), copyCounters(ofPrograms, os.Getenv("GOCOVERDIR")))
+}
+
+// copyCounters copies coverage files, unless there is nowhere to copy them to.
+func copyCounters(from, to string) error {
+	if to == "" {
 		return nil
 	}
 	files, err := filepath.Glob(filepath.Join(from, "cov*"))
@@ -88,7 +98,7 @@ func collectCoverage(from string) error {
 		return err
 	}
 	for _, path := range files {
-		if err := copyFile(path, filepath.Join(f.Value.String(), filepath.Base(path))); err != nil {
+		if err := copyFile(path, filepath.Join(to, filepath.Base(path))); err != nil {
 			return err
 		}
 	}

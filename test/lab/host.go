@@ -7,12 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -37,7 +34,8 @@ type host struct {
 	gone      chan struct{} // closed when the test has ended
 }
 
-// newHost prepares images, directories, disks and the network; t.Cleanup undoes it.
+// newHost prepares directories, disks, kernels' images and the network;
+// t.Cleanup undoes it.
 func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) (*host, error) {
 	if err := checkHost(); err != nil {
 		return nil, err
@@ -46,29 +44,22 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 	if err != nil {
 		return nil, err
 	}
-	h := &host{ctx: ctx, t: t, cache: cache, networked: networked, machines: map[string]*machine{}, ended: make(chan end), gone: make(chan struct{})}
-	var release func()
-	if h.dir, release, err = runDir(cache); err != nil {
+	dir, release, err := runDir(cache)
+	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(release)
-	h.board = board{filepath.Join(h.dir, boardDir)}
-	if err := os.Mkdir(h.board.dir, 0o755); err != nil {
+	h := &host{
+		ctx: ctx, t: t, cache: cache, dir: dir, networked: networked,
+		board:    board{filepath.Join(dir, boardDir)},
+		machines: map[string]*machine{},
+		ended:    make(chan end),
+		gone:     make(chan struct{}),
+	}
+	if err := h.makeMachines(guests); err != nil {
 		return nil, err
 	}
-	if h.program, err = guestProgram(ctx, h.dir); err != nil {
-		return nil, err
-	}
-	for i, g := range guests {
-		base, err := image(ctx, cache, g.Packages)
-		if err != nil {
-			return nil, err
-		}
-		if h.machines[g.Name], err = newMachine(h.dir, i+1, g, guests, base); err != nil {
-			return nil, err
-		}
-	}
-	if h.thread, err = newThread(h.dir); err != nil {
+	if h.thread, err = newThread(dir); err != nil {
 		return nil, err
 	}
 	t.Cleanup(h.stop)
@@ -76,6 +67,28 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 		err = h.thread.do(func() error { return h.makeNetwork(len(guests)) })
 	}
 	return h, err
+}
+
+// makeMachines builds what guests boot from and write to.
+func (h *host) makeMachines(guests []Guest) (err error) {
+	for _, dir := range []string{h.board.dir, filepath.Join(h.dir, memoryDir)} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if h.program, err = guestProgram(h.ctx, h.dir); err != nil {
+		return err
+	}
+	for i, g := range guests {
+		base, err := image(h.ctx, h.cache, g.Packages)
+		if err != nil {
+			return err
+		}
+		if h.machines[g.Name], err = newMachine(h.dir, i+1, g, guests, base); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkHost names what the host lacks.
@@ -89,55 +102,6 @@ func checkHost() error {
 		}
 	}
 	return nil
-}
-
-// runDir makes a directory for one test, and removes those of killed ones. An
-// owner that lives holds a lock.
-func runDir(cache string) (dir string, release func(), err error) {
-	parent := filepath.Join(cache, "run")
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", nil, err
-	}
-	old, err := filepath.Glob(filepath.Join(parent, "*.lock"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, path := range old {
-		sweep(path)
-	}
-	lock, err := os.CreateTemp(parent, "*.lock")
-	if err != nil {
-		return "", nil, err
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
-	dir = strings.TrimSuffix(lock.Name(), ".lock")
-	release = func() {
-		os.RemoveAll(dir)
-		os.Remove(lock.Name())
-		lock.Close()
-	}
-	return dir, release, os.Mkdir(dir, 0o755)
-}
-
-// sweep removes a directory whose owner is gone. Whatever goes wrong is left to
-// the next test.
-func sweep(lockPath string) {
-	info, err := os.Stat(lockPath)
-	if err != nil || time.Since(info.ModTime()) < time.Minute {
-		return // perhaps made just now and not locked yet
-	}
-	lock, err := os.Open(lockPath)
-	if err != nil {
-		return
-	}
-	defer lock.Close()
-	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return
-	}
-	os.RemoveAll(strings.TrimSuffix(lockPath, ".lock"))
-	os.Remove(lockPath)
 }
 
 // makeNetwork makes a bridge with a tap device for each guest; it is called on
@@ -263,7 +227,7 @@ func (h *host) stop() {
 	close(h.gone)
 	for _, m := range h.machines {
 		m.cut()
-		if err := collectCoverage(m.coverDir()); err != nil {
+		if err := collectCoverage(m.coverDir(), m.programCoverDir()); err != nil {
 			h.t.Errorf("collect the coverage of guest %s: %v", m.guest.Name, err)
 		}
 	}

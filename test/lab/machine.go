@@ -37,8 +37,10 @@ type machine struct {
 // newMachine makes a machine's directory and its disks.
 func newMachine(parent string, index int, g Guest, all []Guest, base string) (*machine, error) {
 	m := &machine{guest: g, index: index, dir: filepath.Join(parent, g.Name), base: base}
-	if err := os.MkdirAll(m.coverDir(), 0o755); err != nil {
-		return nil, err
+	for _, dir := range []string{m.coverDir(), m.programCoverDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	for i, d := range g.Disks {
 		file, err := os.Create(m.diskFile(i))
@@ -60,9 +62,10 @@ func newMachine(parent string, index int, g Guest, all []Guest, base string) (*m
 	return m, os.WriteFile(filepath.Join(m.dir, "hosts"), []byte(hosts), 0o644)
 }
 
-func (m *machine) coverDir() string      { return filepath.Join(m.dir, "cover") }
-func (m *machine) outcomeFile() string   { return filepath.Join(m.dir, outcomeName) }
-func (m *machine) diskFile(i int) string { return filepath.Join(m.dir, fmt.Sprintf("disk%d", i)) }
+func (m *machine) coverDir() string        { return filepath.Join(m.dir, "cover") }
+func (m *machine) programCoverDir() string { return filepath.Join(m.dir, "program-cover") }
+func (m *machine) outcomeFile() string     { return filepath.Join(m.dir, outcomeName) }
+func (m *machine) diskFile(i int) string   { return filepath.Join(m.dir, fmt.Sprintf("disk%d", i)) }
 
 // prepare writes what init.sh reads at the next boot.
 func (m *machine) prepare(t *testing.T, program string, networked bool) error {
@@ -84,6 +87,9 @@ func (m *machine) prepare(t *testing.T, program string, networked bool) error {
 		ip = address(m.index).String() + "/24"
 	}
 	env = append(env, envAddress+"="+ip)
+	if os.Getenv("GOCOVERDIR") != "" { // for programs built with -cover; see collectCoverage
+		env = append(env, "GOCOVERDIR=/host"+m.programCoverDir())
+	}
 	for _, v := range os.Environ() {
 		if strings.HasPrefix(v, "DOZO_") && !strings.HasPrefix(v, "DOZO_LAB") || strings.HasPrefix(v, "GODEBUG=") {
 			env = append(env, v)
@@ -110,7 +116,7 @@ func (m *machine) start(ctx context.Context, networked bool, console *lineWriter
 	ctx, m.cancel = context.WithCancel(ctx)
 	m.cmd = exec.CommandContext(ctx, "linux.uml", m.kernelArgs(networked)...)
 	m.cmd.Dir = m.dir
-	m.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=/dev/shm"}
+	m.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Join(filepath.Dir(m.dir), memoryDir)}
 	m.console = console
 	m.cmd.Stdout, m.cmd.Stderr = console, console
 	m.cmd.WaitDelay = time.Second

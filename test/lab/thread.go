@@ -2,10 +2,14 @@ package lab
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
+
+// memoryDir, in a test's directory, is where kernels keep their guests' memory.
+const memoryDir = "memory"
 
 // thread is one operating-system thread with mount and network namespaces of
 // its own. What is started on it lives in those namespaces and is killed with
@@ -73,8 +77,9 @@ func separate(dir string) error {
 		{"make " + dir + " writable", func() error {
 			return unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
 		}},
-		// The guests' memory is files in here.
-		{"mount /dev/shm", func() error { return unix.Mount("lab", "/dev/shm", "tmpfs", 0, "size=90%") }},
+		{"mount the guests' memory", func() error {
+			return unix.Mount("lab", filepath.Join(dir, memoryDir), "tmpfs", 0, "size=90%,mode=0700")
+		}},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {

@@ -138,6 +138,7 @@ func writeConfig(t *testing.T, n *lab.Net) {
 	text := fmt.Sprintf(`global { usage-count no; }
 resource r0 {
 	net { protocol C; ping-int 2; connect-int 1; }
+	disk { c-plan-ahead 0; resync-rate 100M; }
 	device minor 0;
 	disk %s;
 	meta-disk internal;

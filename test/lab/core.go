@@ -54,9 +54,11 @@ func allowedCores() ([]int, error) {
 	return cores, nil
 }
 
-// pin lets the calling thread, and what it starts, run on one core only.
-func pin(core int) error {
-	var one unix.CPUSet
-	one.Set(core)
-	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &one))
+// pin lets the calling thread, and what it starts, run on the given cores only.
+func pin(cores ...int) error {
+	var set unix.CPUSet
+	for _, core := range cores {
+		set.Set(core)
+	}
+	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &set))
 }

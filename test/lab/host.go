@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	bootTimeout = time.Minute
+	bootTimeout = 3 * time.Minute
 	// failureGrace is what other guests get to end by themselves after one failed.
 	failureGrace = 5 * time.Second
 )
@@ -71,7 +71,7 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 
 // makeMachines builds what guests boot from and write to.
 func (h *host) makeMachines(guests []Guest) (err error) {
-	for _, dir := range []string{h.board.dir, filepath.Join(h.dir, memoryDir)} {
+	for _, dir := range []string{h.board.dir, filepath.Join(h.dir, memoryDir), filepath.Join(h.dir, sharedDir)} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -132,22 +132,14 @@ func (h *host) makeNetwork(guests int) error {
 // tapName is the interface of a guest on the host's side.
 func tapName(index int) string { return fmt.Sprintf("tap%d", index) }
 
-// Start starts a program of the host in the guests' network, for example a
-// server or a client of theirs. It is killed with the test.
-func (n *Net) Start(cmd *exec.Cmd) error {
-	if n.host == nil {
-		return errors.New("only the host starts programs beside the guests")
-	}
-	return n.host.thread.do(func() error { return startBound(cmd) })
-}
-
 // startBound starts a program that is killed, with all its children, when the
 // calling thread ends.
 func startBound(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID,
-		Pdeathsig:  syscall.SIGKILL,
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWPID
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	return cmd.Start()
 }
 
@@ -157,19 +149,7 @@ func (h *host) start(m *machine) {
 	if err := m.prepare(h.t, h.program, h.networked); err != nil {
 		h.t.Fatalf("guest %s: %v", m.guest.Name, err)
 	}
-	core, release, err := leaseCore(h.cache)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	m.release = release
-	err = h.thread.do(func() error {
-		if err := pin(core); err != nil {
-			return err
-		}
-		return m.start(h.ctx, h.networked, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
-	})
-	if err != nil {
-		release()
+	if err := h.launch(m); err != nil {
 		h.t.Fatalf("start guest %s: %v", m.guest.Name, err)
 	}
 	h.starts++
@@ -184,6 +164,30 @@ func (h *host) start(m *machine) {
 		case <-h.gone:
 		}
 	}(m.done)
+}
+
+// launch starts a machine's kernel on the core with the fewest guests.
+func (h *host) launch(m *machine) error {
+	core, release, err := leaseCore(h.cache)
+	if err != nil {
+		return err
+	}
+	m.release = release
+	all, err := allowedCores()
+	if err != nil {
+		return err
+	}
+	err = h.thread.do(func() error {
+		if err := pin(core); err != nil {
+			return err
+		}
+		err := m.start(h.ctx, h.networked, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
+		return errors.Join(err, pin(all...)) // for what Net.Start starts
+	})
+	if err != nil {
+		release()
+	}
+	return err
 }
 
 // awaitBoot returns when the guest runs the test.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,9 @@ func TestNetworkCarriesPackets(t *testing.T) {
 		listLinks(t, n)
 		n.Put("go", "all of you")
 		n.Wait()
+		if text, err := os.ReadFile(filepath.Join(n.Dir(), "three")); err != nil || string(text) != "was here" {
+			t.Errorf("the file of guest three is %q, %v", text, err)
+		}
 	default:
 		if got := n.Get("go", time.Minute); got != "all of you" {
 			t.Errorf("the message is %q", got)
@@ -34,6 +38,9 @@ func TestNetworkCarriesPackets(t *testing.T) {
 			lab.Output(t, "ping", "-c", "1", "-W", "5", n.IP(other).String())
 		}
 		lab.Output(t, "getent", "hosts", "two")
+		if err := os.WriteFile(filepath.Join(n.Dir(), n.Self()), []byte("was here"), 0o600); err != nil {
+			t.Error(err)
+		}
 		n.Put("done-"+n.Self(), "")
 		for _, other := range []string{"one", "two", "three"} {
 			n.Get("done-"+other, time.Minute) // the others may still ask this guest

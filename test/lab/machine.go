@@ -120,10 +120,14 @@ func (m *machine) start(ctx context.Context, networked bool, console *lineWriter
 	m.console = console
 	m.cmd.Stdout, m.cmd.Stderr = console, console
 	m.cmd.WaitDelay = time.Second
-	m.done = make(chan struct{})
-	m.hasCut.Store(false)
 	m.started = time.Now()
-	return startBound(m.cmd)
+	if err := startBound(m.cmd); err != nil {
+		m.cancel()
+		return err
+	}
+	m.hasCut.Store(false)
+	m.done = make(chan struct{})
+	return nil
 }
 
 // kernelArgs is the kernel's command line.

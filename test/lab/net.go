@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 const (
 	bridgeName = "lab0"
+	sharedDir  = "shared"
 	// hostIndex is the last byte of the host's address on the guests' network.
 	hostIndex      = 254
 	defaultTimeout = 10 * time.Minute
@@ -140,6 +143,20 @@ func (n *Net) Get(key string, timeout time.Duration) string {
 func (n *Net) Halt() {
 	n.t.Helper()
 	n.Get("never", time.Until(stopTime(n.t)))
+}
+
+// Dir is a directory that the host and all guests read and write, for what is
+// too large for a message. It is removed after the test.
+func (n *Net) Dir() string { return filepath.Join(filepath.Dir(n.board.dir), sharedDir) }
+
+// Start starts a program of the host in the guests' network, for example a
+// server or a client of theirs. It may write below Dir only, and is killed
+// with the test.
+func (n *Net) Start(cmd *exec.Cmd) error {
+	if n.host == nil {
+		return errors.New("only the host starts programs beside the guests")
+	}
+	return n.host.thread.do(func() error { return startBound(cmd) })
 }
 
 // Cut takes a guest's power away: its kernel ends at once, and what it had not

@@ -7,7 +7,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: demo
-demo: packages build ## install what is needed, build, and see Dozo work (as root); FLAGS="--fs xfs"
+demo: node-packages build ## install what is needed, build, and see Dozo work (as root); FLAGS="--fs xfs"
 	hack/as-root.sh bin/dozo demo $(FLAGS)
 
 .PHONY: test
@@ -27,9 +27,13 @@ fuzz: ## feed every parser for FUZZTIME (default 30s) each
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: packages ## measure the driver's operations on loop devices (as root)
+bench: node-packages ## measure the driver's operations on loop devices (as root)
 	hack/as-root.sh $(GO) test -run '^$$' -bench . -benchtime 20x ./test/bench/
 
 .PHONY: packages
-packages:
-	@hack/install-packages.sh
+packages: ## install the Debian packages that tests need
+	@hack/install-packages.sh hack/node-packages.txt test/lab/host-packages.txt
+
+.PHONY: node-packages
+node-packages:
+	@hack/install-packages.sh hack/node-packages.txt

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Install the Debian packages whose programs Dozo runs on a node, as far as they are missing.
-# Usage: hack/install-packages.sh [PACKAGE...]   (more packages, for tests)
+# Install Debian packages as far as they are missing.
+# Usage: hack/install-packages.sh LIST...   a LIST is a file with one package a line and # for remarks
 set -eu
 missing=
-for p in e2fsprogs xfsprogs btrfs-progs util-linux mount "$@"; do
-	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+for p in $(sed 's/#.*//' "$@"); do
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
+	[ "$status" = installed ] || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0
 command -v apt-get >/dev/null || { echo "Please install:$missing" >&2; exit 1; }

@@ -1,0 +1,6 @@
+//go:build race
+
+package lab
+
+// raceEnabled tells that this binary was built with -race.
+const raceEnabled = true

@@ -42,6 +42,9 @@ func Grow(ctx context.Context, h *host.Host, op string, m Mounted, size int64) (
 		if _, ran := host.ExitCode(err); !ran {
 			return false, err
 		}
+		if m.Type == "ext4" && !h.HasCapability(unix.CAP_SYS_RESOURCE) {
+			return false, errs.E(errs.Unsupported, "device %s: growing a mounted ext4 needs CAP_SYS_RESOURCE, which this process was not given: %w", m.Device, err)
+		}
 		return false, errs.E(errs.Internal, "device %s: grow %s from %d to %d bytes: %w", m.Device, m.Type, has, size, err)
 	}
 	return true, nil

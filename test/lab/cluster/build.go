@@ -64,6 +64,7 @@ func suiteBinaries() []binary {
 
 // toolchain is a directory of built binaries and the versions they are of.
 type toolchain struct {
+	source   string // the Go module that they are built from
 	dir      string
 	versions map[string]string // by module path
 }
@@ -72,19 +73,24 @@ func (t toolchain) path(name string) string { return filepath.Join(t.dir, name) 
 
 // toolchain computes where this source's binaries are, built or not.
 func (l *Lab) toolchain(ctx context.Context) (toolchain, error) {
-	key, err := sourceKey(l.Source)
+	source, err := findSource()
 	if err != nil {
 		return toolchain{}, err
 	}
-	versions, err := l.moduleVersions(ctx)
+	key, err := sourceKey(source)
+	if err != nil {
+		return toolchain{}, err
+	}
+	versions, err := moduleVersions(ctx, source)
 	if err != nil {
 		return toolchain{}, err
 	}
 	version := versions[kubernetesModule]
 	if version == "" {
-		return toolchain{}, fmt.Errorf("%s names no %s", l.Source, kubernetesModule)
+		return toolchain{}, fmt.Errorf("%s names no %s", source, kubernetesModule)
 	}
-	return toolchain{dir: filepath.Join(l.Cache, "bin", version+"-"+key), versions: versions}, nil
+	dir := filepath.Join(l.Cache, "bin", version+"-"+key)
+	return toolchain{source: source, dir: dir, versions: versions}, nil
 }
 
 // sourceKey changes whenever a build of the tools module could.
@@ -107,8 +113,8 @@ func sourceKey(source string) (string, error) {
 }
 
 // moduleVersions reads the selected version of every module.
-func (l *Lab) moduleVersions(ctx context.Context) (map[string]string, error) {
-	out, err := goCommand(l.Source, time.Minute, "list", "-m", "-f", "{{.Path}} {{.Version}}", "all").run(ctx)
+func moduleVersions(ctx context.Context, source string) (map[string]string, error) {
+	out, err := goCommand(source, time.Minute, "list", "-m", "-f", "{{.Path}} {{.Version}}", "all").run(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +178,7 @@ func (l *Lab) buildOne(ctx context.Context, tools toolchain, b binary) error {
 	}
 	args = append(args, "-trimpath", "-ldflags", linkerFlags(tools.versions[kubernetesModule]), "-o", partial, b.pkg)
 	l.Progress.Step("building %s …", b.name)
-	if _, err := goCommand(l.Source, buildTimeout, args...).run(ctx); err != nil {
+	if _, err := goCommand(tools.source, buildTimeout, args...).run(ctx); err != nil {
 		return err
 	}
 	if err := os.Rename(partial, tools.path(b.name)); err != nil {

@@ -18,20 +18,14 @@ type Lab struct {
 	// Cache holds what several labs share and what takes long to make:
 	// binaries and images.
 	Cache string
-	// Source is the Go module that names the binaries and their versions.
-	Source string
 	// Progress receives one line per step.
 	Progress *Progress
 }
 
-// New finds the repository around the working directory and the cache
-// directory: DOZO_LAB_CACHE, or dozo-lab in the user's cache directory.
-// DOZO_LAB_NAME names the lab.
+// New finds the cache directory: DOZO_LAB_CACHE, or dozo-lab in the user's
+// cache directory; in it, "cluster" is this package's. DOZO_LAB_NAME names the
+// lab.
 func New(progress *Progress) (*Lab, error) {
-	source, err := findSource()
-	if err != nil {
-		return nil, err
-	}
 	cache := os.Getenv("DOZO_LAB_CACHE")
 	if cache == "" {
 		user, err := os.UserCacheDir()
@@ -40,7 +34,8 @@ func New(progress *Progress) (*Lab, error) {
 		}
 		cache = filepath.Join(user, "dozo-lab")
 	}
-	if cache, err = filepath.Abs(cache); err != nil {
+	cache, err := filepath.Abs(filepath.Join(cache, "cluster"))
+	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
@@ -50,11 +45,12 @@ func New(progress *Progress) (*Lab, error) {
 	if strings.ContainsAny(name, "/ ") || strings.HasPrefix(name, ".") {
 		return nil, fmt.Errorf("DOZO_LAB_NAME %q: give a plain word", name)
 	}
-	return &Lab{Name: name, Cache: cache, Source: source, Progress: progress}, nil
+	return &Lab{Name: name, Cache: cache, Progress: progress}, nil
 }
 
-// findSource looks upwards from the working directory, so that the lab's verbs
-// work anywhere in the repository and its tests in their package directory.
+// findSource finds the Go module that names the binaries and their versions.
+// It looks upwards from the working directory, so that the lab's verbs work
+// anywhere in the repository and its tests in their package directory.
 func findSource() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -140,7 +140,10 @@ func (r nodeRoot) kernel() error {
 	if err := bind("/sys/fs/cgroup", r.path("sys/fs/cgroup"), unix.MS_REC); err != nil {
 		return err
 	}
-	if err := bind("/dev", r.path("dev"), unix.MS_REC); err != nil {
+	if err := bind("/dev", r.path("dev"), 0); err != nil {
+		return err
+	}
+	if err := bind("/dev/pts", r.path("dev/pts"), 0); err != nil {
 		return err
 	}
 	for _, dir := range []string{"dev/shm", "run"} {

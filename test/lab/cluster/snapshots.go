@@ -22,14 +22,14 @@ const (
 // installSnapshots applies the snapshot API and its controller from the
 // manifests that their modules carry.
 func (l *Lab) installSnapshots(ctx context.Context, tools toolchain) error {
-	crds, err := l.moduleDir(ctx, snapshotClient)
+	crds, err := tools.moduleDir(ctx, snapshotClient)
 	if err != nil {
 		return err
 	}
 	if err := l.apply(ctx, tools, filepath.Join(crds, "config", "crd"), nil); err != nil {
 		return err
 	}
-	module, err := l.moduleDir(ctx, snapshotterModule)
+	module, err := tools.moduleDir(ctx, snapshotterModule)
 	if err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ func (l *Lab) awaitSnapshots(ctx context.Context, api *apiClient) error {
 }
 
 // moduleDir is where the module cache has a module's files.
-func (l *Lab) moduleDir(ctx context.Context, module string) (string, error) {
-	out, err := goCommand(l.Source, 5*time.Minute, "mod", "download", "-json", module).run(ctx)
+func (t toolchain) moduleDir(ctx context.Context, module string) (string, error) {
+	out, err := goCommand(t.source, 5*time.Minute, "mod", "download", "-json", module).run(ctx)
 	if err != nil {
 		return "", err
 	}

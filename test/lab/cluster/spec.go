@@ -22,6 +22,7 @@ const (
 	serverURL      = "https://" + hostAddress + ":6443"
 	clusterDomain  = "cluster.local"
 	maxNodes       = 9
+	frontProxy     = "front-proxy-client" // the API server towards extension API servers
 )
 
 // spec is what the processes inside the namespaces know about the lab. "up"
@@ -132,6 +133,7 @@ func (s *spec) writeClients(ca *authority) error {
 		{filepath.Join(s.Run, "admin.kubeconfig"), host, identity{user: "admin", group: "system:masters"}},
 		{filepath.Join(s.pkiDir(), "controller-manager.kubeconfig"), serverURL, identity{user: "system:kube-controller-manager"}},
 		{filepath.Join(s.pkiDir(), "scheduler.kubeconfig"), serverURL, identity{user: "system:kube-scheduler"}},
+		{filepath.Join(s.pkiDir(), "front-proxy.kubeconfig"), serverURL, identity{user: frontProxy}},
 		{filepath.Join(s.pkiDir(), "proxy.kubeconfig"), serverURL, identity{user: "system:kube-proxy"}},
 	}
 	for _, n := range s.Nodes {

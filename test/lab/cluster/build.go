@@ -164,7 +164,7 @@ func (l *Lab) build(ctx context.Context, suite bool) (toolchain, error) {
 			return tools, err
 		}
 	}
-	return tools, nil
+	return tools, use(tools.dir)
 }
 
 // buildOne writes the binary under another name first, so that an interrupted

@@ -30,7 +30,7 @@ func (l *Lab) imageStore(ctx context.Context, tools toolchain) (string, error) {
 	}
 	store := filepath.Join(l.Cache, "images", key)
 	if _, err := os.Stat(store); err == nil {
-		return store, nil
+		return store, use(store)
 	}
 	l.Progress.Step("assembling images …")
 	images, err := l.images(ctx, tools)
@@ -117,16 +117,11 @@ func seedManager(args []string) error {
 	if err := poll(ctx, time.Minute, 100*time.Millisecond, containerdReady); err != nil {
 		return err
 	}
-	if _, err := ctrImport(ctx, filepath.Join(work, "images.tar")); err != nil {
+	if _, err := ctrImport(ctx, containerdSocket, filepath.Join(work, "images.tar")); err != nil {
 		return err
 	}
 	unix.Sync()
 	return nil
-}
-
-// ctrImport imports an archive into the namespace that the kubelet uses.
-func ctrImport(ctx context.Context, archive string) ([]byte, error) {
-	return command{args: []string{"ctr", "-n", "k8s.io", "images", "import", archive}, timeout: 5 * time.Minute}.run(ctx)
 }
 
 // cloneImageStore copies the databases, which containerd writes to, and links

@@ -25,10 +25,11 @@ const usage = `usage: lab VERB
                              run inside a node, or beside the control plane
   images                     references of the images that nodes start with
   load-image ARCHIVE...      import OCI or docker archives on every node
-  load-image --name REF [--base busybox] FILE:/PATH...
-                             assemble an image from files and import it
-                             the first file is the entrypoint
-  e2e --driver FILE [--focus RE] [--skip RE] [--procs N]
+  load-image --name REF [--shell] [--program NAME]... [FILE:/PATH]...
+                             assemble an image from files and this machine's
+                             programs and import it on every node; the first
+                             file is the entrypoint
+  e2e --driver FILE [--focus RE] [--skip RE] [--procs N] [--out DIR]
                              the upstream storage suite for a CSI driver
 `
 
@@ -65,6 +66,7 @@ func run(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context, *cluster.Lab, []string) error{
 		"up": up, "down": down, "status": status, "build": build, "kubectl": kubectl,
 		"env": env, "exec": execute,
+		"images": images, "load-image": loadImage, "e2e": e2e,
 	}
 	verb, ok := verbs[args[0]]
 	if !ok {

@@ -145,6 +145,16 @@ func (l *Lab) Build(ctx context.Context, suite bool) error {
 }
 
 func (l *Lab) build(ctx context.Context, suite bool) (toolchain, error) {
+	unlock, err := l.lock(ctx, "cache")
+	if err != nil {
+		return toolchain{}, err
+	}
+	defer unlock()
+	return l.buildLocked(ctx, suite)
+}
+
+// buildLocked is build for a caller that holds the cache's lock.
+func (l *Lab) buildLocked(ctx context.Context, suite bool) (toolchain, error) {
 	tools, err := l.toolchain(ctx)
 	if err != nil {
 		return tools, err

@@ -9,7 +9,17 @@ import (
 
 // Down ends the lab and removes every trace of it but the cache. It does
 // nothing where nothing is left.
-func (l *Lab) Down(context.Context) error {
+func (l *Lab) Down(ctx context.Context) error {
+	unlock, err := l.lock(ctx, "lab " + l.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return l.down()
+}
+
+// down is Down for a caller that holds the lock.
+func (l *Lab) down() error {
 	p, err := readProcess(l.pidFile())
 	if err != nil {
 		return err

@@ -79,7 +79,6 @@ func (l *Lab) eventsFile() string   { return filepath.Join(l.Run(), "events.json
 func (l *Lab) logDir() string       { return filepath.Join(l.Run(), "log") }
 func (l *Lab) nodesDir() string     { return filepath.Join(l.Run(), "nodes") }
 func (l *Lab) pidFile() string      { return filepath.Join(l.Run(), "init.pid") }
-func (l *Lab) specFile() string     { return filepath.Join(l.Run(), specName) }
 func (l *Lab) node(n string) string { return filepath.Join(l.nodesDir(), n) }
 
 // cgroup names the lab's cgroup below each hierarchy's root. The hash of the

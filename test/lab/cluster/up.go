@@ -24,29 +24,44 @@ func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
 	if err := Prerequisites(); err != nil {
 		return err
 	}
+	unlock, err := l.lock(ctx, "lab " + l.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if p, err := readProcess(l.pidFile()); err != nil {
 		return err
 	} else if p.alive() {
 		return fmt.Errorf("lab %q is up already (process %d); take it down first", l.Name, p.PID)
 	}
-	if err := l.Down(ctx); err != nil { // what a crash left behind
+	if err := l.down(); err != nil { // what a crash left behind
 		return err
 	}
-	tools, err := l.build(ctx, false)
-	if err != nil {
-		return err
-	}
-	store, err := l.imageStore(ctx, tools)
+	tools, store, err := l.provide(ctx)
 	if err != nil {
 		return err
 	}
 	err = l.start(ctx, tools, store, nodes)
 	if err != nil && !keep {
-		if downErr := l.Down(ctx); downErr != nil {
+		if downErr := l.down(); downErr != nil {
 			return fmt.Errorf("%w; and taking it down failed: %w", err, downErr)
 		}
 	}
 	return err
+}
+
+// provide makes what the cache lacks. Labs of one cache take turns at it.
+func (l *Lab) provide(ctx context.Context) (tools toolchain, store string, err error) {
+	unlock, err := l.lock(ctx, "cache")
+	if err != nil {
+		return tools, "", err
+	}
+	defer unlock()
+	if tools, err = l.buildLocked(ctx, false); err != nil {
+		return tools, "", err
+	}
+	store, err = l.imageStore(ctx, tools)
+	return tools, store, err
 }
 
 // start launches the init and waits for the cluster.

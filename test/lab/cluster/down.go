@@ -10,7 +10,7 @@ import (
 // Down ends the lab and removes every trace of it but the cache. It does
 // nothing where nothing is left.
 func (l *Lab) Down(ctx context.Context) error {
-	unlock, err := l.lock(ctx, "lab " + l.Name)
+	unlock, err := l.lock(ctx, "lab "+l.Name)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
 	if err := Prerequisites(); err != nil {
 		return err
 	}
-	unlock, err := l.lock(ctx, "lab " + l.Name)
+	unlock, err := l.lock(ctx, "lab "+l.Name)
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -218,44 +216,4 @@ func (t toolchain) missingBinaries(wanted []binary) []string {
 		}
 	}
 	return missing
-}
-
-// Prerequisites says what the lab needs of the machine and does not find.
-func Prerequisites() error {
-	var missing []error
-	if os.Geteuid() != 0 {
-		missing = append(missing, errors.New("root: namespaces, mounts and loop devices need it"))
-	}
-	for _, program := range []string{"go", "ip", "iptables", "mount", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, fmt.Errorf("program %s", program))
-		}
-	}
-	if _, err := os.Stat(filepath.Join(cniBinDir, "bridge")); err != nil {
-		missing = append(missing, fmt.Errorf("CNI plugins in %s", cniBinDir))
-	}
-	for _, system := range []string{"overlay", "proc", "sysfs", "tmpfs"} {
-		if !kernelHas(system) {
-			missing = append(missing, fmt.Errorf("file system %s in the kernel", system))
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the lab lacks prerequisites; test/lab/cluster/install.sh installs the programs:\n%w", errors.Join(missing...))
-}
-
-// kernelHas looks a file system up in the kernel's list.
-func kernelHas(system string) bool {
-	data, err := os.ReadFile("/proc/filesystems")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) > 0 && fields[len(fields)-1] == system {
-			return true
-		}
-	}
-	return false
 }

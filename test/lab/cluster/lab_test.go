@@ -18,14 +18,14 @@ func newTestLab(t *testing.T) *Lab {
 	if os.Getenv("DOZO_LAB") == "off" {
 		t.Skip("SKIPPED: DOZO_LAB=off; the cluster tier of the lab is NOT tested")
 	}
-	if err := Prerequisites(); err != nil {
-		t.Fatal(err)
-	}
 	lab, err := New(NewProgress(t.Output()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lab.Name = "selftest"
+	if err := lab.Prerequisites(); err != nil {
+		t.Fatal(err)
+	}
 	tools, err := lab.toolchain(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
 	if nodes < 1 || nodes > maxNodes {
 		return fmt.Errorf("a lab has 1 to %d nodes, not %d", maxNodes, nodes)
 	}
-	if err := Prerequisites(); err != nil {
+	if err := l.Prerequisites(); err != nil {
 		return err
 	}
 	unlock, err := l.lock(ctx, "lab "+l.Name)

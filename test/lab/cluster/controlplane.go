@@ -46,6 +46,8 @@ func clusterManager(args []string) error {
 		return err
 	}
 	sup := &supervisor{logs: s.logDir(), events: events}
+	watch := newLoopWatch(filepath.Join(s.Run, "nodes"), filepath.Join(s.Run, loopRecordName))
+	go watch.run(func(err error) { sup.report(event{Name: "loop device watch", Failed: true, Message: err.Error()}) })
 	if err := s.startStore(sup); err != nil {
 		return err
 	}

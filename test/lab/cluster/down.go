@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func (l *Lab) down() error {
 		return removeCgroups(l.cgroup())
 	}
 	// Before the files go: their identity is what loop devices are known by.
-	if err := detachLoops(l.nodesDir()); err != nil {
+	if err := detachLoops(l.nodesDir(), filepath.Join(l.Run(), loopRecordName)); err != nil {
 		return err
 	}
 	if err := removeCgroups(l.cgroup()); err != nil {

@@ -52,7 +52,7 @@ func TestLab(t *testing.T) {
 	t.Run("images", func(t *testing.T) { testImages(t, lab) })
 	t.Run("nodes are apart", func(t *testing.T) { testNodesApart(t, lab) })
 	t.Run("node authorization", func(t *testing.T) { testNodeAuthorization(t, lab) })
-	loop := attachLoop(t, lab)
+	loops := []string{attachLoop(t, lab, "/mnt/kept", false), attachLoop(t, lab, "/mnt/deleted", true)}
 	inside := namespacesOf(t, lab)
 	start := time.Now()
 	if err := lab.Down(t.Context()); err != nil {
@@ -62,8 +62,10 @@ func TestLab(t *testing.T) {
 	if left := processesIn(t, inside); len(left) > 0 {
 		t.Errorf("processes are left in the lab's namespaces: %v", left)
 	}
-	if backing := loopBacking(loop); strings.HasSuffix(backing, loopFileName) {
-		t.Errorf("%s is still attached to %s", loop, backing)
+	for _, loop := range loops {
+		if backing := loopBacking(loop); strings.Contains(backing, loopFileName) {
+			t.Errorf("%s is still attached to %s", loop, backing)
+		}
 	}
 	if after := hostState(t, lab); after != before {
 		t.Errorf("the host changed.\nbefore:\n%s\nafter:\n%s", before, after)

@@ -11,10 +11,12 @@ import (
 const loopFileName = "dozo-lab-selftest.img"
 
 // attachLoop makes a node leave what a crashed driver would: a loop device on
-// one of its files, with a file system that is mounted.
-func attachLoop(t *testing.T, lab *Lab) string {
+// one of its files, with a file system that is mounted; and the file deleted
+// if so asked.
+func attachLoop(t *testing.T, lab *Lab, mountpoint string, deleted bool) string {
 	t.Helper()
-	image := filepath.Join(nodeRootPath(t, lab, "n1"), "var/lib", loopFileName)
+	name := filepath.Base(mountpoint) + loopFileName
+	image := filepath.Join(nodeRootPath(t, lab, "n1"), "var/lib", name)
 	file, err := os.Create(image)
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +35,14 @@ func attachLoop(t *testing.T, lab *Lab) string {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	device := run("losetup", "--find", "--show", "/var/lib/"+loopFileName)
+	device := run("losetup", "--find", "--show", "/var/lib/"+name)
 	run("mkfs.ext4", "-q", device)
-	run("mount", device, "/mnt")
+	run("mkdir", "-p", mountpoint)
+	run("mount", device, mountpoint)
+	if deleted {
+		time.Sleep(2 * time.Second) // the lab notes whose it is, twice a second
+		run("rm", "/var/lib/"+name)
+	}
 	return device
 }
 

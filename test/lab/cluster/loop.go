@@ -14,18 +14,23 @@ import (
 
 // fileID identifies a file whatever path leads to it. A loop device's own
 // record of the path is of no use: it is as seen inside a node.
-type fileID struct{ device, inode uint64 }
+type fileID struct{ Device, Inode uint64 }
 
-// detachLoops detaches the loop devices whose files are below dir. They are
-// the one thing that a lab shares with the host and that outlives its end.
-func detachLoops(dir string) error {
+// detachLoops detaches the loop devices whose files are below dir, and those
+// on record whose files were. They are the one thing that a lab shares with the
+// host and that outlives its end.
+func detachLoops(dir, record string) error {
 	files, err := filesBelow(dir)
+	if err != nil {
+		return err
+	}
+	recorded, err := readLoopRecord(record)
 	if err != nil {
 		return err
 	}
 	var left []string
 	for range 100 {
-		if left, err = attachedLoops(files); err != nil || len(left) == 0 {
+		if left, err = attachedLoops(files, recorded); err != nil || len(left) == 0 {
 			return err
 		}
 		for _, device := range left {
@@ -39,11 +44,15 @@ func detachLoops(dir string) error {
 	return fmt.Errorf("loop devices %v stay busy; find the mount with findmnt and detach them with losetup -d", left)
 }
 
+// filesBelow collects the identities of the files that volumes could be on.
 func filesBelow(dir string) (map[fileID]bool, error) {
 	files := map[fileID]bool{}
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
+		}
+		if err == nil && d.IsDir() && d.Name() == "containerd" {
+			return fs.SkipDir // images and containers: many files, no volumes
 		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
@@ -60,20 +69,20 @@ func filesBelow(dir string) (map[fileID]bool, error) {
 	return files, err
 }
 
-// attachedLoops lists the devices backed by one of the files.
-func attachedLoops(files map[fileID]bool) ([]string, error) {
-	attached, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+// attachedLoops lists the devices backed by one of the files, or still by the
+// file that the record has for them.
+func attachedLoops(files map[fileID]bool, recorded map[string]fileID) ([]string, error) {
+	attached, err := loopBackings()
 	if err != nil {
 		return nil, err
 	}
 	var devices []string
-	for _, attribute := range attached {
-		device := filepath.Join("/dev", filepath.Base(filepath.Dir(filepath.Dir(attribute))))
+	for device := range attached {
 		id, err := loopFile(device)
 		if err != nil {
 			continue // detached meanwhile
 		}
-		if files[id] {
+		if files[id] || recorded[device] == id {
 			devices = append(devices, device)
 		}
 	}

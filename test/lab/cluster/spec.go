@@ -10,7 +10,11 @@ import (
 	"strconv"
 )
 
-const specName = "spec.json"
+// Files in the lab's directory.
+const (
+	specName       = "spec.json"
+	loopRecordName = "loops.json"
+)
 
 // Addresses exist only inside the lab's network namespaces.
 const (

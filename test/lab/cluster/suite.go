@@ -82,8 +82,10 @@ func (l *Lab) runGinkgo(ctx context.Context, tools toolchain, r SuiteRun, driver
 		"-output-dir="+r.Out, "-json-report=report.json", tools.path("e2e.test"), "--",
 		"-kubeconfig="+l.Kubeconfig(), "-provider=skeleton", "-storage.testdriver="+driver, "-report-dir="+r.Out)
 	cmd.Dir = r.Out
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) } // let tests clean up
-	cmd.WaitDelay = 2 * time.Minute
+	// A group of its own: ginkgo starts several processes, and an interrupt has
+	// to reach all of them for tests to clean up behind themselves.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -92,8 +94,28 @@ func (l *Lab) runGinkgo(ctx context.Context, tools toolchain, r SuiteRun, driver
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go killGroup(ctx, cmd.Process.Pid, ended)
 	l.showResults(io.TeeReader(out, log))
 	return cmd.Wait()
+}
+
+// cleanUpTime is how long interrupted tests may take to remove their objects.
+const cleanUpTime = 2 * time.Minute
+
+// killGroup ends what an interrupt has not ended in time.
+func killGroup(ctx context.Context, leader int, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+	case <-time.After(cleanUpTime):
+	}
+	syscall.Kill(-leader, syscall.SIGKILL) // no such group: all have ended
 }
 
 // showResults counts the lines that ginkgo prints when a test ends.

@@ -16,6 +16,7 @@ authorization: {mode: Webhook}
 tlsCertFile: /etc/kubernetes/pki/kubelet.crt
 tlsPrivateKeyFile: /etc/kubernetes/pki/kubelet.key
 clusterDomain: %s
+clusterDNS: [10.96.0.10]
 containerRuntimeEndpoint: unix://%s
 cgroupDriver: cgroupfs
 cgroupRoot: %s

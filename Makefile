@@ -37,3 +37,15 @@ packages: ## install the Debian packages that tests need
 .PHONY: node-packages
 node-packages:
 	@hack/install-packages.sh hack/node-packages.txt
+
+.PHONY: lab
+lab: lab-packages ## start a real Kubernetes on this machine and install Dozo on it (as root)
+	$(GO) run ./test/lab/cmd/lab up
+
+.PHONY: lab-down
+lab-down: ## end that Kubernetes and all that is in it
+	$(GO) run ./test/lab/cmd/lab down
+
+.PHONY: lab-packages
+lab-packages:
+	@hack/install-packages.sh test/lab/cluster/host-packages.txt

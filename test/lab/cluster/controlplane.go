@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+const (
+	etcdURL      = "http://127.0.0.1:2379"
+	etcdPeerURL  = "http://127.0.0.1:2380"
+	readyTimeout = 3 * time.Minute
+)
+
+// clusterInit is process 1 of the cluster's namespaces: RUN-DIRECTORY.
+func clusterInit(args []string) error {
+	s, err := readSpec(args[0])
+	if err != nil {
+		return err
+	}
+	if err := makePrivate(); err != nil {
+		return err
+	}
+	if err := clusterNetwork(context.Background(), s); err != nil {
+		return err
+	}
+	return superviseAsInit(self, StageCluster, args...)
+}
+
+// clusterManager starts the control plane and the nodes, and stays.
+func clusterManager(args []string) error {
+	s, err := readSpec(args[0])
+	if err != nil {
+		return err
+	}
+	events, err := inheritedFile(eventsFD, "the events file")
+	if err != nil {
+		return err
+	}
+	if err := startForwarder(); err != nil {
+		return err
+	}
+	sup := &supervisor{logs: s.logDir(), events: events}
+	watch := newLoopWatch(filepath.Join(s.Run, "nodes"), filepath.Join(s.Run, loopRecordName))
+	go watch.run(func(err error) { sup.report(event{Name: "loop device watch", Failed: true, Message: err.Error()}) })
+	if err := s.startStore(sup); err != nil {
+		return err
+	}
+	for _, n := range s.Nodes {
+		if err := s.startNode(n, events, sup); err != nil {
+			return fmt.Errorf("starting node %s: %w", n.Name, err)
+		}
+	}
+	api, err := newAPIClient(filepath.Join(s.Run, "pki"), serverURL)
+	if err != nil {
+		return err
+	}
+	if err := poll(context.Background(), readyTimeout, 200*time.Millisecond, api.ready); err != nil {
+		return fmt.Errorf("the API server does not become ready; see %s/kube-apiserver.log: %w", s.logDir(), err)
+	}
+	if err := s.startControllers(sup); err != nil {
+		return err
+	}
+	select {} // killed with the namespaces
+}
+
+// startForwarder serves the host's port, if a listener was handed in.
+func startForwarder() error {
+	file, err := inheritedFile(extraFD, "the forwarder's listener")
+	if err != nil {
+		return err
+	}
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	go forward(listener, net.JoinHostPort(hostAddress, "6443"))
+	return nil
+}
+
+// startStore starts etcd and the API server, which waits for etcd by itself.
+func (s *spec) startStore(sup *supervisor) error {
+	pki := func(name string) string { return filepath.Join(s.pkiDir(), name) }
+	// A lab's data need not survive a power cut; its speed is worth more.
+	if err := sup.start("etcd", filepath.Join(s.Bin, "etcd"),
+		"--data-dir="+filepath.Join(s.Run, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
+		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
+		"--listen-peer-urls="+etcdPeerURL, "--initial-advertise-peer-urls="+etcdPeerURL,
+		"--initial-cluster=default="+etcdPeerURL,
+	); err != nil {
+		return err
+	}
+	return sup.start("kube-apiserver", filepath.Join(s.Bin, "kube-apiserver"),
+		"--etcd-servers="+etcdURL,
+		"--bind-address=0.0.0.0", "--advertise-address="+hostAddress, "--secure-port=6443",
+		"--cert-dir="+s.pkiDir(),
+		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"),
+		"--client-ca-file="+pki("ca.crt"),
+		"--kubelet-client-certificate="+pki("admin.crt"), "--kubelet-client-key="+pki("admin.key"),
+		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
+		"--requestheader-client-ca-file="+pki("ca.crt"), "--requestheader-allowed-names="+frontProxy,
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+pki(frontProxy+".crt"), "--proxy-client-key-file="+pki(frontProxy+".key"),
+		"--service-account-key-file="+pki("sa.pub"), "--service-account-signing-key-file="+pki("sa.key"),
+		"--service-account-issuer=https://kubernetes.default.svc."+clusterDomain,
+		"--service-cluster-ip-range="+serviceNetwork,
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		// No kube-proxy runs beside the API server, so webhooks are reached by
+		// their endpoints and not by their Service's address.
+		"--enable-aggregator-routing=true",
+		"--allow-privileged=true", "--v=1",
+	)
+}
+
+// startControllers starts what needs a ready API server.
+func (s *spec) startControllers(sup *supervisor) error {
+	pki := func(name string) string { return filepath.Join(s.pkiDir(), name) }
+	if err := sup.start("kube-controller-manager", filepath.Join(s.Bin, "kube-controller-manager"),
+		"--kubeconfig="+pki("controller-manager.kubeconfig"),
+		"--authentication-kubeconfig="+pki("controller-manager.kubeconfig"),
+		"--authorization-kubeconfig="+pki("controller-manager.kubeconfig"),
+		"--cert-dir="+s.pkiDir(), "--use-service-account-credentials=true",
+		"--service-account-private-key-file="+pki("sa.key"), "--root-ca-file="+pki("ca.crt"),
+		"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"),
+		"--leader-elect=false", "--v=1",
+	); err != nil {
+		return err
+	}
+	return sup.start("kube-scheduler", filepath.Join(s.Bin, "kube-scheduler"),
+		"--kubeconfig="+pki("scheduler.kubeconfig"),
+		"--authentication-kubeconfig="+pki("scheduler.kubeconfig"),
+		"--authorization-kubeconfig="+pki("scheduler.kubeconfig"),
+		"--cert-dir="+s.pkiDir(), "--leader-elect=false", "--v=1",
+	)
+}
+
+// startNode starts a node's init in nested namespaces and plugs its cable in.
+// The init waits for the end of the pipe before it looks for its interface.
+func (s *spec) startNode(n nodeSpec, events *os.File, sup *supervisor) error {
+	log, err := os.Create(filepath.Join(s.logDir(), n.Name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	wait, start, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer wait.Close()
+	defer start.Close()
+	cmd := exec.Command(self, string(StageNodeInit), s.Run, n.Name)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{events, wait}
+	cmd.SysProcAttr = namespaces()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		err := cmd.Wait()
+		sup.report(event{Name: "node " + n.Name, Failed: true, Message: fmt.Sprint("ended: ", err), Log: tail(log.Name(), 25)})
+	}()
+	if err := connectNode(context.Background(), n, cmd.Process.Pid); err != nil {
+		return err
+	}
+	pid := []byte(strconv.Itoa(cmd.Process.Pid))
+	return os.WriteFile(filepath.Join(s.nodeDir(n.Name), "init.pid"), pid, 0o644)
+}

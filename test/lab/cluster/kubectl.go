@@ -1,0 +1,32 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kubectl becomes kubectl, as the administrator.
+func (l *Lab) Kubectl(_ context.Context, args []string) error {
+	s, err := readSpec(l.Run())
+	if err != nil {
+		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+	}
+	program := filepath.Join(s.Bin, "kubectl")
+	env := append(os.Environ(), "KUBECONFIG="+l.Kubeconfig())
+	return unix.Exec(program, append([]string{"kubectl"}, args...), env)
+}
+
+// Env prints what a shell needs to use the lab's programs by name.
+func (l *Lab) Env(_ context.Context, out io.Writer) error {
+	s, err := readSpec(l.Run())
+	if err != nil {
+		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+	}
+	_, err = fmt.Fprintf(out, "export KUBECONFIG='%s'\nexport PATH='%s':\"$PATH\"\n", l.Kubeconfig(), s.Bin)
+	return err
+}

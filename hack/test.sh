@@ -18,6 +18,6 @@ run test.json -race -coverpkg=./internal/...,./cmd/... -coverprofile=coverage/al
 run crash.json ./test/crash
 echo
 # The figures that tests print for people: laws, specs, crash points, sizes.
-sed -n 's/.*"Output":"\( *[a-z_]*_test.go:[0-9]*: \)\{0,1\}\(\(law\|csi-sanity\|crash\|sizes\|bad input\): .*\)\\n"}$/\2/p' coverage/test.json coverage/crash.json
+sed -n 's/.*"Output":"\( *[a-z_]*_test.go:[0-9]*: \| *guest| \)\{0,1\}\(\(law\|csi-sanity\|crash\|sizes\|bad input\): .*\)\\n"}$/\2/p' coverage/test.json coverage/crash.json
 go tool cover -func=coverage/all.out | sed -n 's/^total:.*\t/coverage: /p'
 exit $rc

@@ -100,6 +100,9 @@ func (b *Backend) attached(image string) (string, error) {
 // backs reports whether the file is what a loop device is made of.
 func backs(dev string, file *unix.Stat_t) (bool, error) {
 	f, err := os.OpenFile(dev, os.O_RDONLY, 0)
+	if errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it was detached meanwhile
+	}
 	if err != nil {
 		return false, err
 	}

@@ -24,7 +24,7 @@ func libraryDirs() []string {
 func (t *FileTree) Program(name string) error {
 	found, err := exec.LookPath(name)
 	if err != nil {
-		return fmt.Errorf("%w; test/lab/cluster/install.sh installs what the lab needs", err)
+		return fmt.Errorf("%w; make lab-packages installs what the lab needs", err)
 	}
 	real, err := filepath.EvalSymlinks(found)
 	if err != nil {

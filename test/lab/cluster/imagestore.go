@@ -67,7 +67,7 @@ func imageStoreKey(tools toolchain) (string, error) {
 	for _, name := range append(requiredPrograms(), "busybox") {
 		file, err := exec.LookPath(name)
 		if err != nil {
-			return "", fmt.Errorf("%w; test/lab/cluster/install.sh installs what the lab needs", err)
+			return "", fmt.Errorf("%w; make lab-packages installs what the lab needs", err)
 		}
 		info, err := os.Stat(file)
 		if err != nil {

@@ -1,0 +1,61 @@
+package e2e
+
+import "fmt"
+
+// Driver is what the scenarios need to know of a CSI driver.
+type Driver struct {
+	Name          string // of the CSIDriver object
+	StorageClass  string
+	SnapshotClass string
+	Namespace     string // where the driver's own pods are
+	NodePods      string // label selector of the pods that serve CSI on nodes
+	Program       string // name of the driver's process in them
+	Size          string // of a first volume, a Kubernetes quantity
+	Larger        string // of one that it is expanded or restored to
+	Traces        []Trace
+	Can           Can
+}
+
+// Can is what a driver is able to do. A scenario that needs more is skipped by name.
+type Can struct {
+	Expand, Snapshot, Clone, Block, SingleWriter bool
+	Capacity                                     bool // it publishes how much room nodes have
+}
+
+// Trace finds what a driver leaves on nodes for a volume. Program is run on every node with the node's root
+// directory at /host; VOLUME in it stands for the name of the PersistentVolume. Each line that it prints is a
+// trace; it has none if it prints nothing.
+type Trace struct {
+	What    string
+	Program []string
+}
+
+// Drivers returns the drivers that the scenarios know, by the name that DOZO_E2E_DRIVER chooses.
+func Drivers() map[string]Driver {
+	return map[string]Driver{"loopfile": {
+		Name:          "loopfile.dozo.dev",
+		StorageClass:  "dozo-loopfile",
+		SnapshotClass: "dozo-loopfile",
+		Namespace:     "dozo-system",
+		NodePods:      "app.kubernetes.io/name=dozo",
+		Program:       "dozo",
+		Size:          "512Mi",
+		Larger:        "1Gi",
+		Traces: []Trace{
+			{"an image", []string{"find", "/host/var/lib/dozo", "-name", "*VOLUME*"}},
+			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},
+			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo"}},
+			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
+		},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true},
+	}}
+}
+
+// driverNamed returns one of [Drivers].
+func driverNamed(name string) (Driver, error) {
+	d, ok := Drivers()[name]
+	if !ok {
+		return Driver{}, fmt.Errorf("DOZO_E2E_DRIVER: no driver %q in test/e2e/driver.go", name)
+	}
+	return d, nil
+}

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// inspector looks at nodes from a privileged pod on each, since what a driver leaves there no API tells.
+type inspector struct {
+	cluster   *Cluster
+	namespace string
+	pods      map[string]string // by node
+}
+
+// newInspector starts the pods; they end with the test.
+func newInspector(t *testing.T, c *Cluster, nodes []string) *inspector {
+	t.Helper()
+	ns, err := c.typed.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "dozo-e2e-nodes-", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := c.typed.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
+		if err != nil {
+			t.Errorf("namespace %s of the inspector: %v", ns.Name, err)
+		}
+	})
+	in := &inspector{cluster: c, namespace: ns.Name, pods: map[string]string{}}
+	if _, err := c.typed.AppsV1().DaemonSets(ns.Name).Create(t.Context(), inspectorSet(c.Image), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), usualLimit)
+	defer cancel()
+	err = c.follow(ctx, selection{resource: pods, namespace: ns.Name}, func(now current) bool {
+		for name, u := range now {
+			if pod, err := typed[corev1.Pod](u); err == nil && podReady(pod) {
+				in.pods[pod.Spec.NodeName] = name
+			}
+		}
+		for _, node := range nodes {
+			if in.pods[node] == "" {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatalf("the pods that look at nodes are not ready: %v of %v: %v", in.pods, nodes, err)
+	}
+	return in
+}
+
+// inspectorSet has the node's root directory at /host and sees the node's processes.
+func inspectorSet(image string) *appsv1.DaemonSet {
+	labels := map[string]string{"app": "dozo-e2e-inspector"}
+	yes, none := true, int64(0)
+	propagation := corev1.MountPropagationHostToContainer
+	return &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "inspector"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{
+					HostPID: true, TerminationGracePeriodSeconds: &none,
+					Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+					Containers: []corev1.Container{{
+						Name: "inspector", Image: image, Command: []string{"sleep", "infinity"},
+						SecurityContext: &corev1.SecurityContext{Privileged: &yes},
+						VolumeMounts:    []corev1.VolumeMount{{Name: "host", MountPath: "/host", ReadOnly: true, MountPropagation: &propagation}},
+					}},
+					Volumes: []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}},
+				},
+			},
+		},
+	}
+}
+
+// run runs a program on a node, in the inspector's pod.
+func (in *inspector) run(ctx context.Context, node string, program ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	return in.cluster.Exec(ctx, in.namespace, in.pods[node], nil, program...)
+}
+
+// traces are what is left on nodes of a volume, one line each.
+func (in *inspector) traces(ctx context.Context, d Driver, volume string) []string {
+	var left []string
+	for node := range in.pods {
+		for _, trace := range d.Traces {
+			program := make([]string, len(trace.Program))
+			for i, word := range trace.Program {
+				program[i] = strings.ReplaceAll(word, "VOLUME", volume)
+			}
+			// grep and find fail where there is nothing to search or nothing is found: what they print counts.
+			out, _ := in.run(ctx, node, program...)
+			for line := range strings.Lines(out) {
+				left = append(left, "node "+node+": "+trace.What+": "+strings.TrimSpace(line))
+			}
+		}
+	}
+	return left
+}

@@ -24,6 +24,7 @@ type role struct{ controller, node bool }
 // serveFlags are the flags of the roles.
 type serveFlags struct {
 	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
+	nodeExpansion                                                                  bool
 }
 
 func serveCommand() *cobra.Command {
@@ -72,6 +73,10 @@ The file lists pools, each with options as 'dozo kinds' shows them:
 	if r.node {
 		fl.StringVar(&f.stateDir, "state-dir", "/var/lib/dozo/node", "`directory` for what was done to volumes on this node; it must outlive this process")
 		fl.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "`directory` of the kubelet: paths below it are never followed through symlinks")
+	}
+	if r.node && r.controller {
+		fl.BoolVar(&f.nodeExpansion, "node-expansion", false, "leave growing a volume to NodeExpandVolume alone, "+
+			"for Kubernetes with such a driver on every node: its one resizer reaches only one of them")
 	}
 	if err := cmd.MarkFlagRequired("pool-config"); err != nil {
 		panic(err) // the flag is defined above
@@ -158,7 +163,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		}
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: d.name, Version: version(), Pools: pools, Node: n, Controller: o.role.controller, Log: o.log,
+		DriverName: d.name, Version: version(), Pools: pools, Node: n, Controller: o.role.controller, NodeExpansion: o.flags.nodeExpansion, Log: o.log,
 	})
 	if err != nil {
 		return nil, err

@@ -301,6 +301,13 @@ func (m *fakeMachine) Expand(_ context.Context, volume, _ string) (int64, error)
 	return m.size, m.find(volume)
 }
 
+func (m *fakeMachine) Grow(_ context.Context, volume, _ string, required, _ int64) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.size = max(m.size, required)
+	return m.size, m.find(volume)
+}
+
 func (m *fakeMachine) Stats(_ context.Context, volume, _ string) (node.Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 type features struct {
 	expand, clone, snapshot, group, health bool
 	nodeBound                              bool // some volumes can be reached from some nodes only
+	nodeExpands                            bool // growing a volume is the node's work alone
 }
 
 func featuresOf(pools *pool.Set) features {
@@ -60,7 +61,7 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 		csi.ControllerServiceCapability_RPC_GET_VOLUME,
 		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	}
-	if f.expand {
+	if f.expand && !f.nodeExpands {
 		all = append(all, csi.ControllerServiceCapability_RPC_EXPAND_VOLUME)
 	}
 	if f.clone {
@@ -108,8 +109,9 @@ func (f features) groupController() []csi.GroupControllerServiceCapability_RPC_T
 // serves reports whether a call, by its full gRPC name, is one that the capabilities above promise.
 func (f features) serves(method string) bool {
 	switch method {
-	case csi.Controller_ControllerExpandVolume_FullMethodName,
-		csi.Node_NodeExpandVolume_FullMethodName:
+	case csi.Controller_ControllerExpandVolume_FullMethodName:
+		return f.expand && !f.nodeExpands
+	case csi.Node_NodeExpandVolume_FullMethodName:
 		return f.expand
 	case csi.Controller_CreateSnapshot_FullMethodName,
 		csi.Controller_DeleteSnapshot_FullMethodName,

@@ -22,6 +22,7 @@ type machine interface {
 	Publish(ctx context.Context, r node.PublishRequest) error
 	Unpublish(ctx context.Context, volume, target string) error
 	Expand(ctx context.Context, volume, path string) (int64, error)
+	Grow(ctx context.Context, volume, path string, required, limit int64) (int64, error)
 	Stats(ctx context.Context, volume, path string) (node.Stats, error)
 	Health(ctx context.Context, volume string) ([]backend.Problem, error)
 }
@@ -229,7 +230,7 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 	if least < 0 || most < 0 || most > 0 && most < least {
 		return nil, errs.E(errs.OutOfRange, "capacity_range: required_bytes %d and limit_bytes %d are not a range", least, most)
 	}
-	size, err := n.node.Expand(ctx, h.String(), path)
+	size, err := n.expand(ctx, h.String(), path, least, most)
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +238,14 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 		return nil, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is more than the %d that the volume has; expand it at the controller first", least, size)
 	}
 	return &csi.NodeExpandVolumeResponse{CapacityBytes: size}, nil
+}
+
+// expand grows the volume itself too where that is the node's work, and there is a size to grow to.
+func (n *nodeService) expand(ctx context.Context, volume, path string, least, most int64) (int64, error) {
+	if n.has.nodeExpands && least > 0 {
+		return n.node.Grow(ctx, volume, path, least, most)
+	}
+	return n.node.Expand(ctx, volume, path)
 }
 
 // NodeGetVolumeStats says how full a volume is.

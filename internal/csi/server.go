@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -31,10 +32,13 @@ type Options struct {
 	DriverName string // as in storage classes, a domain name
 	Version    string
 	Pools      *pool.Set
-	Node       *node.Node    // nil: no Node service
-	Controller bool          // with the Controller and GroupController services
-	Log        *slog.Logger  // nil: slog.Default()
-	Grace      time.Duration // 0: DefaultGrace
+	Node       *node.Node // nil: no Node service
+	Controller bool       // with the Controller and GroupController services
+	// NodeExpansion leaves growing a volume to NodeExpandVolume alone: the Controller does not offer it.
+	// For pools on the node itself, where Kubernetes has one resizer that cannot reach every node's driver.
+	NodeExpansion bool
+	Log           *slog.Logger  // nil: slog.Default()
+	Grace         time.Duration // 0: DefaultGrace
 }
 
 // Server serves one CSI driver.
@@ -64,6 +68,7 @@ func newServer(o Options, m machine) (*Server, error) {
 		o.Grace = DefaultGrace
 	}
 	has := featuresOf(o.Pools)
+	has.nodeExpands = o.NodeExpansion
 	g := grpc.NewServer(grpc.ChainUnaryInterceptor(logged(o.Log), answered(o.Log, has)))
 	csi.RegisterIdentityServer(g, &identity{name: o.DriverName, version: o.Version, has: has, controller: o.Controller})
 	if o.Controller {
@@ -88,10 +93,16 @@ func (o Options) check(m machine) error {
 		return missing("Pools")
 	case m == nil && !o.Controller:
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
+	case o.NodeExpansion && (m == nil || !allNodeBound(o.Pools)):
+		return errs.E(errs.Invalid, "NodeExpansion: needs the Node service, and pools that are on the node; a volume that several nodes use is grown by the Controller")
 	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && featuresOf(o.Pools).nodeBound):
 		return errs.E(errs.Invalid, "Node: the name %.80q is missing, or too long for the node label that says where volumes are (%d characters)", m.Name(), maxSegment)
 	}
 	return nil
+}
+
+func allNodeBound(pools *pool.Set) bool {
+	return !slices.ContainsFunc(pools.All(), func(p *pool.Pool) bool { return !p.Kind().NodeBound })
 }
 
 // Serve listens on a unix socket ("unix:///path" or a path) and serves until ctx is done or serving

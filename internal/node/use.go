@@ -45,12 +45,17 @@ func (n *Node) at(volume, path string) (*record, *mnt.Place, *host.MountInfo, er
 	return rec, at, m, nil
 }
 
-func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
+func (n *Node) expand(ctx context.Context, volume, path string, required, limit int64) (int64, error) {
 	rec, at, m, err := n.at(volume, path)
 	if err != nil {
 		return 0, err
 	}
 	defer at.Close()
+	if required > 0 {
+		if err := n.growInPool(ctx, rec, required, limit); err != nil {
+			return 0, err
+		}
+	}
 	device, size, err := n.connect.Connect(ctx, rec.Access)
 	if err != nil {
 		return 0, err
@@ -74,6 +79,19 @@ func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 		}
 	}
 	return size, n.grow(ctx, "expand.grow", rec, m, size)
+}
+
+// growInPool is the controller's part of an expansion, done here.
+func (n *Node) growInPool(ctx context.Context, rec *record, required, limit int64) error {
+	if rec.Access.Local == nil {
+		return errs.E(errs.Unsupported, "%s: %s is not in a pool of this node; expand it at the controller", fieldVolume, rec.Volume)
+	}
+	p, err := locals{n.pools}.get(rec.Access.Local.Pool)
+	if err != nil {
+		return err
+	}
+	_, err = p.Expand(ctx, rec.Access.Local.ID, required, limit)
+	return err
 }
 
 // Stats returns the use of the volume published or staged at path. errs.NotFound unless it is there.

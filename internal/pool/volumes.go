@@ -162,6 +162,11 @@ func (p *Pool) fitSource(ctx context.Context, r VolumeRequest, b *backend.Reques
 		return err
 	}
 	least, err := p.sourceSize(ctx, r.Source)
+	if errs.Is(err, errs.NotFound) && p.kind.NodeBound && len(r.Nodes) > 0 {
+		// This pool is one of several, each on a node of its own, and the scheduler chose the node. What
+		// makes it choose again is to be told that there is no room here.
+		return errs.E(errs.NoSpace, "volume_content_source: %w; if it is on another node, the copy has to be made there: node %s cannot have it", err, p.opts.Node)
+	}
 	if err != nil {
 		return err
 	}

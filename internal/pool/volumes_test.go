@@ -317,3 +317,14 @@ func TestExpand(t *testing.T) {
 	_, err := newBed(fake.Options{}).Expand(t.Context(), "absent", gib, 0)
 	refused(t, err, errs.NotFound, "absent")
 }
+
+// TestSourceOnAnotherNode is what the scheduler has to be told so that it chooses another node.
+func TestSourceOnAnotherNode(t *testing.T) {
+	b := newBed(fake.Options{Node: "n1", NodeBound: true})
+	r := pool.VolumeRequest{Name: "v", Required: gib, Source: backend.Source{Snapshot: "s"}}
+	_, err := b.Create(t.Context(), r)
+	refused(t, err, errs.NotFound)
+	r.Nodes = []string{"n1"}
+	_, err = b.Create(t.Context(), r)
+	refused(t, err, errs.NoSpace, "volume_content_source", "n1")
+}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
 )
 
@@ -26,7 +27,7 @@ func obey(t *testing.T, p Path, text string) {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		t.Fatal(err)
 	}
-	k := &killer{order: o}
+	k := &killer{order: o, step: -1}
 	h := host.New()
 	h.Seam = k.seam
 	d, err := p.Open(t.Context(), h, o.Dir)
@@ -38,7 +39,8 @@ func obey(t *testing.T, p Path, text string) {
 		t.Fatal(err)
 	}
 	for n := answered; n < len(p.Steps); n++ {
-		if err := p.Steps[n].Do(t.Context(), d); err != nil {
+		k.enter(n)
+		if err := call(t, p.Steps[n], d); err != nil {
 			t.Fatalf("%s: %v", p.Steps[n].Name, err)
 		}
 		if err := os.WriteFile(filepath.Join(o.Dir, progressFile), []byte(strconv.Itoa(n+1)), 0o600); err != nil {
@@ -54,6 +56,18 @@ func obey(t *testing.T, p Path, text string) {
 	}
 }
 
+// call makes a call, and again a few times if it is told to, as an orchestrator would.
+func call(t *testing.T, s Step, d Driver) (err error) {
+	for range 10 {
+		err = s.Do(t.Context(), d)
+		if !errs.Is(err, errs.Busy) && !errs.Is(err, errs.Aborted) {
+			return err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
+}
+
 func readProgress(dir string) (int, error) {
 	data, err := os.ReadFile(filepath.Join(dir, progressFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,11 +79,24 @@ func readProgress(dir string) (int, error) {
 	return strconv.Atoi(string(data))
 }
 
+// effect is one that a path had, and the step it was in; -1 is the start of the driver.
+type effect struct {
+	Effect host.Effect
+	Step   int
+}
+
 // killer is a seam that kills its process at one effect.
 type killer struct {
 	order   order
 	mu      sync.Mutex
-	effects []host.Effect
+	step    int
+	effects []effect
+}
+
+func (k *killer) enter(step int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.step = step
 }
 
 // halfway is how long a program runs before the process is killed in the middle of it.
@@ -80,7 +107,7 @@ func (k *killer) seam(e host.Effect, do func() error) error {
 		return do()
 	}
 	k.mu.Lock()
-	k.effects = append(k.effects, e)
+	k.effects = append(k.effects, effect{e, k.step})
 	here := len(k.effects) == k.order.At
 	k.mu.Unlock()
 	if !here {

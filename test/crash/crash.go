@@ -41,8 +41,9 @@ type Driver struct {
 
 // Step is one call of a path. It must be one that can be repeated, and fail if it finds data lost.
 type Step struct {
-	Name string
-	Do   func(ctx context.Context, d Driver) error
+	Name  string
+	Do    func(ctx context.Context, d Driver) error
+	Tried bool // another path kills this call at each of its effects; here it is only made
 }
 
 // Path is a sequence of calls and the driver they are made of.
@@ -74,7 +75,7 @@ func Try(t *testing.T, p Path) {
 		return
 	}
 	want, effects := reference(t, p)
-	points := pointsOf(effects)
+	points := p.points(effects)
 	var failed atomic.Int32
 	var wg sync.WaitGroup
 	queue := make(chan order)
@@ -83,7 +84,7 @@ func Try(t *testing.T, p Path) {
 			for o := range queue {
 				if err := try(t, p, o, want); err != nil {
 					failed.Add(1)
-					t.Errorf("killed %s %s (effect %d): %v", o.Phase, effects[o.At-1].Op, o.At, err)
+					t.Errorf("killed %s %s (effect %d): %v", o.Phase, effects[o.At-1].Effect.Op, o.At, err)
 				}
 			}
 		})
@@ -100,7 +101,7 @@ func Try(t *testing.T, p Path) {
 }
 
 // reference runs the path without a crash, and returns what is there at the end, and its effects.
-func reference(t *testing.T, p Path) (want []string, effects []host.Effect) {
+func reference(t *testing.T, p Path) (want []string, effects []effect) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := process(t, order{Dir: dir}); err != nil {
@@ -123,10 +124,14 @@ func reference(t *testing.T, p Path) (want []string, effects []host.Effect) {
 	return want, effects
 }
 
-func pointsOf(effects []host.Effect) (points []order) {
+// points are where to kill. Effects before the first call, when the driver starts, count too.
+func (p Path) points(effects []effect) (points []order) {
 	for n, e := range effects {
+		if e.Step >= 0 && p.Steps[e.Step].Tried {
+			continue
+		}
 		points = append(points, order{At: n + 1, Phase: "before"}, order{At: n + 1, Phase: "after"})
-		if e.Program {
+		if e.Effect.Program {
 			points = append(points, order{At: n + 1, Phase: "during"})
 		}
 	}

@@ -87,14 +87,14 @@ func (u use) staging(d Driver) string { return filepath.Join(d.Dir, "staging", u
 func (u use) target(d Driver) string  { return filepath.Join(d.Dir, "pod", u.name) }
 
 func (u use) create(source backend.Source) Step {
-	return Step{"create " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "create " + u.name, Do: func(ctx context.Context, d Driver) error {
 		_, err := d.Pool.Create(ctx, pool.VolumeRequest{Name: u.name, Required: u.size, Source: source})
 		return err
 	}}
 }
 
 func (u use) stage() Step {
-	return Step{"stage " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "stage " + u.name, Do: func(ctx context.Context, d Driver) error {
 		if err := os.Mkdir(u.staging(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -107,19 +107,19 @@ func (u use) stage() Step {
 }
 
 func (u use) publish() Step {
-	return Step{"publish " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "publish " + u.name, Do: func(ctx context.Context, d Driver) error {
 		return d.Node.Publish(ctx, node.PublishRequest{Volume: u.handle(), Staging: u.staging(d), Target: u.target(d), Block: u.block()})
 	}}
 }
 
 func (u use) unpublish() Step {
-	return Step{"unpublish " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "unpublish " + u.name, Do: func(ctx context.Context, d Driver) error {
 		return d.Node.Unpublish(ctx, u.handle(), u.target(d))
 	}}
 }
 
 func (u use) unstage() Step {
-	return Step{"unstage " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "unstage " + u.name, Do: func(ctx context.Context, d Driver) error {
 		if err := d.Node.Unstage(ctx, u.handle(), u.staging(d)); err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (u use) unstage() Step {
 }
 
 func (u use) expand(size int64) Step {
-	return Step{"expand " + u.name, func(ctx context.Context, d Driver) error {
+	return Step{Name: "expand " + u.name, Do: func(ctx context.Context, d Driver) error {
 		if _, err := d.Pool.Expand(ctx, backend.ID(u.name), size, 0); err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (u use) expand(size int64) Step {
 }
 
 func (u use) delete() Step {
-	return Step{"delete " + u.name, func(ctx context.Context, d Driver) error { return d.Pool.Delete(ctx, backend.ID(u.name)) }}
+	return Step{Name: "delete " + u.name, Do: func(ctx context.Context, d Driver) error { return d.Pool.Delete(ctx, backend.ID(u.name)) }}
 }
 
 // data is what is written, recognisable and the same in every process.
@@ -168,7 +168,7 @@ func (u use) open(d Driver, flags int) (*os.File, error) {
 }
 
 func (u use) write() Step {
-	return Step{"write " + u.name, func(_ context.Context, d Driver) error {
+	return Step{Name: "write " + u.name, Do: func(_ context.Context, d Driver) error {
 		f, err := u.open(d, os.O_WRONLY|os.O_CREATE)
 		if err != nil {
 			return err
@@ -182,7 +182,7 @@ func (u use) write() Step {
 }
 
 func (u use) verify() Step {
-	return Step{"verify " + u.name, func(_ context.Context, d Driver) error {
+	return Step{Name: "verify " + u.name, Do: func(_ context.Context, d Driver) error {
 		f, err := u.open(d, os.O_RDONLY)
 		if err != nil {
 			return err
@@ -229,28 +229,36 @@ func TestLoopfileSnapshots(t *testing.T) {
 	w := use{"w", "xfs", 300 * mib}
 	restored := use{"restored", "xfs", 400 * mib}
 	cloned := use{"cloned", "xfs", 400 * mib}
-	steps := []Step{
-		v.create(backend.Source{}), v.stage(), v.publish(), v.write(), w.create(backend.Source{}),
-		{"snapshot", func(ctx context.Context, d Driver) error {
+	steps := slices.Concat(tried(v.create(backend.Source{}), v.stage(), v.publish(), v.write(), w.create(backend.Source{})), []Step{
+		{Name: "snapshot", Do: func(ctx context.Context, d Driver) error {
 			_, err := d.Pool.Snapshot(ctx, "s", "v")
 			return err
 		}},
 		restored.create(backend.Source{Snapshot: "s"}), cloned.create(backend.Source{Volume: "v"}),
-		restored.stage(), restored.publish(), restored.verify(), restored.unpublish(), restored.unstage(), restored.delete(),
+		restored.stage(), // which gives it a UUID of its own
+	}, tried(
+		restored.publish(), restored.verify(), restored.unpublish(), restored.unstage(), restored.delete(),
 		cloned.stage(), cloned.publish(), cloned.verify(), cloned.unpublish(), cloned.unstage(), cloned.delete(),
-		{"snapshot group", func(ctx context.Context, d Driver) error {
+	), []Step{
+		{Name: "snapshot group", Do: func(ctx context.Context, d Driver) error {
 			made, err := d.Pool.SnapshotGroup(ctx, "g", []backend.ID{"v", "w"})
 			if err == nil && len(made) != 2 {
 				err = fmt.Errorf("%d snapshots of 2", len(made))
 			}
 			return err
 		}},
-		{"delete group", func(ctx context.Context, d Driver) error { return d.Pool.DeleteGroup(ctx, "g") }},
-		{"delete snapshot", func(ctx context.Context, d Driver) error { return d.Pool.DeleteSnapshot(ctx, "s") }},
-		{"write on", func(_ context.Context, d Driver) error {
-			return os.WriteFile(filepath.Join(v.target(d), "more"), data(), 0o600)
-		}},
-		v.verify(), v.unpublish(), v.unstage(), v.delete(), w.delete(),
-	}
+		{Name: "delete group", Do: func(ctx context.Context, d Driver) error { return d.Pool.DeleteGroup(ctx, "g") }},
+		{Name: "delete snapshot", Do: func(ctx context.Context, d Driver) error { return d.Pool.DeleteSnapshot(ctx, "s") }},
+	}, tried(Step{Name: "write on", Do: func(_ context.Context, d Driver) error {
+		return os.WriteFile(filepath.Join(v.target(d), "more"), data(), 0o600)
+	}}, v.verify(), v.unpublish(), v.unstage(), v.delete(), w.delete()))
 	Try(t, Path{Open: openLoopfile, Steps: steps, Close: release})
+}
+
+// tried marks steps that TestLoopfileVolume kills.
+func tried(steps ...Step) []Step {
+	for n := range steps {
+		steps[n].Tried = true
+	}
+	return steps
 }

@@ -12,6 +12,7 @@ type Driver struct {
 	Program       string // name of the driver's process in them
 	Size          string // of a first volume, a Kubernetes quantity
 	Larger        string // of one that it is expanded or restored to
+	FullSays      string // in the Event on a claim for which there is no room
 	Traces        []Trace
 	Can           Can
 }
@@ -34,17 +35,18 @@ type Trace struct {
 func Drivers() map[string]Driver {
 	return map[string]Driver{"loopfile": {
 		Name:          "loopfile.dozo.dev",
-		StorageClass:  "dozo-loopfile",
-		SnapshotClass: "dozo-loopfile",
-		Namespace:     "dozo-system",
-		NodePods:      "app.kubernetes.io/name=dozo",
+		StorageClass:  "dozo",
+		SnapshotClass: "dozo",
+		Namespace:     "dozo",
+		NodePods:      "app.kubernetes.io/component=loopfile-node",
 		Program:       "dozo",
 		Size:          "512Mi",
 		Larger:        "1Gi",
+		FullSays:      "can still be given",
 		Traces: []Trace{
-			{"an image", []string{"find", "/host/var/lib/dozo", "-name", "*VOLUME*"}},
+			{"an image", []string{"find", "/host/var/lib/dozo/images", "-name", "*VOLUME*"}},
 			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},
-			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo"}},
+			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
 		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true},

@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/exec"
 )
 
 // inspector looks at nodes from a privileged pod on each, since what a driver leaves there no API tells.
@@ -90,21 +93,24 @@ func (in *inspector) run(ctx context.Context, node string, program ...string) (s
 	return in.cluster.Exec(ctx, in.namespace, in.pods[node], nil, program...)
 }
 
-// traces are what is left on nodes of a volume, one line each.
-func (in *inspector) traces(ctx context.Context, d Driver, volume string) []string {
-	var left []string
+// traces are what is on nodes of a volume, by what they are.
+func (in *inspector) traces(ctx context.Context, d Driver, volume string) (map[string][]string, error) {
+	found := map[string][]string{}
 	for node := range in.pods {
 		for _, trace := range d.Traces {
 			program := make([]string, len(trace.Program))
 			for i, word := range trace.Program {
 				program[i] = strings.ReplaceAll(word, "VOLUME", volume)
 			}
-			// grep and find fail where there is nothing to search or nothing is found: what they print counts.
-			out, _ := in.run(ctx, node, program...)
+			out, err := in.run(ctx, node, program...)
+			// grep and find exit with 1 if there is nothing, or nothing to search.
+			if exit := (exec.CodeExitError{}); err != nil && !(errors.As(err, &exit) && exit.Code == 1) {
+				return nil, fmt.Errorf("node %s: look for %s: %w", node, trace.What, err)
+			}
 			for line := range strings.Lines(out) {
-				left = append(left, "node "+node+": "+trace.What+": "+strings.TrimSpace(line))
+				found[trace.What] = append(found[trace.What], "node "+node+": "+trace.What+": "+strings.TrimSpace(line))
 			}
 		}
 	}
-	return left
+	return found, nil
 }

@@ -98,9 +98,3 @@ func typed[T any](u *unstructured.Unstructured) (*T, error) {
 	object := new(T)
 	return object, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, object)
 }
-
-// untyped is the way back; kind and version have to be set in object.
-func untyped(object any) (*unstructured.Unstructured, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	return &unstructured.Unstructured{Object: fields}, err
-}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -42,12 +43,27 @@ func Grow(ctx context.Context, h *host.Host, op string, m Mounted, size int64) (
 		if _, ran := host.ExitCode(err); !ran {
 			return false, err
 		}
+		if growing(err) {
+			return false, errs.E(errs.Busy, "device %s: its %s is growing already; call again: %w", m.Device, m.Type, err)
+		}
 		if m.Type == "ext4" && !h.HasCapability(unix.CAP_SYS_RESOURCE) {
 			return false, errs.E(errs.Unsupported, "device %s: growing a mounted ext4 needs CAP_SYS_RESOURCE, which this process was not given: %w", m.Device, err)
 		}
 		return false, errs.E(errs.Internal, "device %s: grow %s from %d to %d bytes: %w", m.Device, m.Type, has, size, err)
 	}
 	return true, nil
+}
+
+// growing reports whether a program failed because the file system is being grown, as it is for a moment
+// after a process of ours was killed: the kernel finishes what the program began. The tools have no exit
+// status for it, only the words that ext4, xfs and btrfs each say.
+func growing(err error) bool {
+	for _, words := range []string{"in progress", "Device or resource busy"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
 
 // extent returns how much of its device a mounted file system covers, in bytes, and the least that

@@ -15,7 +15,11 @@ import (
 )
 
 const usage = `usage: lab VERB
-  up [--nodes N] [--keep]    build what is missing and start the cluster
+  up [--nodes N] [--keep] [--install]
+                             build what is missing and start the cluster;
+                             --install: and install Dozo
+  install [--values FILE]... build Dozo, install its chart with helm or bring it
+                             up to date, and run a pod with a volume
   down                       end it; nothing stays but the cache
   status                     nodes, and components that have ended
   build [--suite]            only build; --suite: the storage suite as well
@@ -66,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context, *cluster.Lab, []string) error{
 		"up": up, "down": down, "status": status, "build": build, "kubectl": kubectl,
 		"env": env, "exec": execute,
-		"images": images, "load-image": loadImage, "e2e": e2e,
+		"install": install, "images": images, "load-image": loadImage, "e2e": e2e,
 	}
 	verb, ok := verbs[args[0]]
 	if !ok {
@@ -79,8 +83,23 @@ func up(ctx context.Context, lab *cluster.Lab, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ExitOnError)
 	nodes := flags.Int("nodes", 3, "number of nodes")
 	keep := flags.Bool("keep", false, "leave a lab that does not come up for inspection")
+	then := flags.Bool("install", false, "install Dozo as well")
 	flags.Parse(args)
-	return lab.Up(ctx, *nodes, *keep)
+	if err := lab.Up(ctx, *nodes, *keep); err != nil || !*then {
+		return err
+	}
+	return lab.Install(ctx, cluster.Installation{})
+}
+
+func install(ctx context.Context, lab *cluster.Lab, args []string) error {
+	var in cluster.Installation
+	flags := flag.NewFlagSet("install", flag.ExitOnError)
+	flags.Func("values", "further file of values for the chart; may be repeated", func(file string) error {
+		in.Values = append(in.Values, file)
+		return nil
+	})
+	flags.Parse(args)
+	return lab.Install(ctx, in)
 }
 
 func down(ctx context.Context, lab *cluster.Lab, _ []string) error {

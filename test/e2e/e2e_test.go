@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"testing"
+	"time"
+)
+
+// TestDriver runs all scenarios against the driver that DOZO_E2E_DRIVER names, and writes their timings to
+// DOZO_E2E_TIMINGS.
+func TestDriver(t *testing.T) {
+	started := time.Now()
+	s := newSuite(t)
+	t.Run("use", func(t *testing.T) { s.runScenarios(t, useScenarios(), true) })
+	t.Run("disturb", func(t *testing.T) { s.runScenarios(t, disturbScenarios(), false) })
+	if len(s.timings.operations()) == 0 {
+		t.Fatal("no scenario ran: see -run and -short")
+	}
+	report, err := s.report(context.Background(), started)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Write(cmp.Or(os.Getenv("DOZO_E2E_TIMINGS"), "../../coverage/e2e-timings.json")); err != nil {
+		t.Error(err)
+	}
+	if err := report.Print(t.Output()); err != nil {
+		t.Error(err)
+	}
+}
+
+// useScenarios only use the driver: they run side by side.
+func useScenarios() []scenario {
+	expand := func(c Can) bool { return c.Expand }
+	snapshot := func(c Can) bool { return c.Snapshot }
+	clone := func(c Can) bool { return c.Clone }
+	block := func(c Can) bool { return c.Block }
+	single := func(c Can) bool { return c.SingleWriter }
+	return []scenario{
+		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
+		{name: "expand in use", smoke: true, needs: expand, run: expandInUse},
+		{name: "expand a block volume", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandBlock},
+		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},
+		{name: "clone", smoke: true, needs: clone, run: cloneClaim},
+		{name: "ephemeral volume", run: ephemeralVolume},
+		{name: "raw block", needs: block, run: rawBlock},
+		{name: "ReadWriteOncePod", needs: single, run: readWriteOncePod},
+		{name: "read only", run: readOnly},
+		{name: "two pods share a volume", run: twoPodsShare},
+		{name: "retain", run: retain},
+		{name: "fsGroup", run: fsGroup},
+		{name: "subPath", run: subPath},
+	}
+}
+
+// disturbScenarios kill the driver or fill its storage: they run one by one.
+func disturbScenarios() []scenario {
+	return []scenario{
+		{name: "killed while a pod writes", smoke: true, run: killedWhileWriting},
+		{name: "killed while provisioning", run: killedWhileProvisioning},
+		{name: "killed while staging", run: killedWhileStaging},
+		{name: "killed while expanding", needs: func(c Can) bool { return c.Expand }, run: killedWhileExpanding},
+		{name: "killed while deleting", run: killedWhileDeleting},
+		{name: "all driver pods restarted", run: allRestarted},
+		{name: "full", needs: func(c Can) bool { return c.Capacity }, run: full},
+		{name: "twenty at once", run: twentyAtOnce},
+	}
+}

@@ -40,7 +40,16 @@ node-packages:
 
 .PHONY: lab
 lab: lab-packages ## start a real Kubernetes on this machine and install Dozo on it (as root)
-	$(GO) run ./test/lab/cmd/lab up
+	$(GO) run ./test/lab/cmd/lab up --install
+
+.PHONY: lab-install
+lab-install: ## bring Dozo in that Kubernetes up to date with this source
+	$(GO) run ./test/lab/cmd/lab install
+
+.PHONY: lab-chart
+lab-chart: ## check the chart: golden files, lint, RBAC, wrong values
+	$(GO) -C test/lab/helm vet ./...
+	$(GO) -C test/lab/helm test ./...
 
 .PHONY: lab-down
 lab-down: ## end that Kubernetes and all that is in it

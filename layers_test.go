@@ -96,7 +96,7 @@ func (l layer) refuses(pkg, imported string, test bool) string {
 }
 
 // forTests are the packages that tests of any layer may use.
-var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab"}
+var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/driver"}
 
 // TestOnlyCommandsNameTheKinds is the rule that keeps a new kind out of everything but itself.
 func TestOnlyCommandsNameTheKinds(t *testing.T) {

@@ -5,4 +5,5 @@ set -eu
 if [ "$(id -u)" = 0 ]; then
 	exec unshare --mount --propagation private "$@"
 fi
-exec sudo --preserve-env=PATH,HOME,GOFLAGS,GOPROXY,GOCACHE,GOMODCACHE,CI unshare --mount --propagation private "$@"
+# HOME is root's own, so that Go's caches there do not mix with yours.
+exec sudo --preserve-env=PATH,GOFLAGS,GOPROXY,CI,DOZO_LAB,DOZO_LAB_CACHE --set-home unshare --mount --propagation private "$@"

@@ -58,13 +58,20 @@ type member struct {
 // newBed starts a server over pools; without any, over one pool "main" on node-1.
 func newBed(t *testing.T, members ...member) *bed {
 	t.Helper()
+	return newBedWith(t, Options{}, members...)
+}
+
+// newBedWith is newBed for a server with options beside those that every bed sets.
+func newBedWith(t *testing.T, o Options, members ...member) *bed {
+	t.Helper()
 	if len(members) == 0 {
 		members = []member{{name: "main", bound: true}}
 	}
 	b := &bed{fakes: map[string]*fake.Backend{}, machine: newFakeMachine(), log: &syncBuffer{}}
 	set := b.pools(t, members)
 	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1.2.3", Pools: set, Controller: true, Log: log}, b.machine)
+	o.DriverName, o.Version, o.Pools, o.Controller, o.Log = "fake.dozo.dev", "v1.2.3", set, true, log
+	s, err := newServer(o, b.machine)
 	if err != nil {
 		t.Fatal(err)
 	}

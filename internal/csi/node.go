@@ -22,17 +22,25 @@ type machine interface {
 	Publish(ctx context.Context, r node.PublishRequest) error
 	Unpublish(ctx context.Context, volume, target string) error
 	Expand(ctx context.Context, volume, path string) (int64, error)
-	Grow(ctx context.Context, volume, path string, required, limit int64) (int64, error)
 	Stats(ctx context.Context, volume, path string) (node.Stats, error)
 	Health(ctx context.Context, volume string) ([]backend.Problem, error)
 }
 
-var _ machine = (*node.Node)(nil)
+// grower is a machine that can do the Controller's part of an expansion too.
+type grower interface {
+	Grow(ctx context.Context, volume, path string, required, limit int64) (int64, error)
+}
+
+var (
+	_ machine = (*node.Node)(nil)
+	_ grower  = (*node.Node)(nil)
+)
 
 // nodeService is the Node service.
 type nodeService struct {
 	csi.UnimplementedNodeServer
 	node machine
+	grow grower // nil: growing a volume is begun by the Controller
 	has  features
 	log  *slog.Logger
 }
@@ -242,8 +250,8 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 
 // expand grows the volume itself too where that is the node's work, and there is a size to grow to.
 func (n *nodeService) expand(ctx context.Context, volume, path string, least, most int64) (int64, error) {
-	if n.has.nodeExpands && least > 0 {
-		return n.node.Grow(ctx, volume, path, least, most)
+	if n.grow != nil && least > 0 {
+		return n.grow.Grow(ctx, volume, path, least, most)
 	}
 	return n.node.Expand(ctx, volume, path)
 }

@@ -77,7 +77,11 @@ func newServer(o Options, m machine) (*Server, error) {
 		csi.RegisterGroupControllerServer(g, c)
 	}
 	if m != nil {
-		csi.RegisterNodeServer(g, &nodeService{node: m, has: has, log: o.Log})
+		n := &nodeService{node: m, has: has, log: o.Log}
+		if o.NodeExpansion {
+			n.grow = m.(grower) // checked above
+		}
+		csi.RegisterNodeServer(g, n)
 	}
 	return &Server{grpc: g, log: o.Log, grace: o.Grace}, nil
 }
@@ -93,12 +97,17 @@ func (o Options) check(m machine) error {
 		return missing("Pools")
 	case m == nil && !o.Controller:
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
-	case o.NodeExpansion && (m == nil || !allNodeBound(o.Pools)):
+	case o.NodeExpansion && !(grows(m) && allNodeBound(o.Pools)):
 		return errs.E(errs.Invalid, "NodeExpansion: needs the Node service, and pools that are on the node; a volume that several nodes use is grown by the Controller")
 	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && featuresOf(o.Pools).nodeBound):
 		return errs.E(errs.Invalid, "Node: the name %.80q is missing, or too long for the node label that says where volumes are (%d characters)", m.Name(), maxSegment)
 	}
 	return nil
+}
+
+func grows(m machine) bool {
+	_, ok := m.(grower)
+	return ok
 }
 
 func allNodeBound(pools *pool.Set) bool {

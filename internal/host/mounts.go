@@ -2,6 +2,7 @@ package host
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	mount "k8s.io/mount-utils"
@@ -16,6 +17,12 @@ func (h *Host) Mounts() (table []MountInfo, err error) {
 		table, err = mount.ParseMountInfo(h.Proc("self", "mountinfo"))
 		return err
 	})
+	// The kernel writes these four as octal numbers (proc(5)), which the library leaves as they are.
+	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for i := range table {
+		m := &table[i]
+		m.Root, m.Source, m.MountPoint = plain.Replace(m.Root), plain.Replace(m.Source), plain.Replace(m.MountPoint)
+	}
 	return table, err
 }
 

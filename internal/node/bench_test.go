@@ -100,8 +100,21 @@ func (d *disks) Create(context.Context, backend.Request) (backend.Volume, error)
 	return backend.Volume{}, errs.E(errs.Unsupported, "not in these tests")
 }
 func (d *disks) Delete(context.Context, backend.ID) error { return nil }
-func (d *disks) Get(context.Context, backend.ID) (backend.Volume, error) {
-	return backend.Volume{}, errs.E(errs.Unsupported, "not in these tests")
+func (d *disks) Get(_ context.Context, id backend.ID) (backend.Volume, error) {
+	at, err := os.Stat(d.image(id))
+	if err != nil {
+		return backend.Volume{}, errs.E(errs.NotFound, "%w", err)
+	}
+	return backend.Volume{ID: id, Size: at.Size()}, nil
+}
+func (d *disks) Expand(ctx context.Context, id backend.ID, size int64) (backend.Volume, error) {
+	if size > 1<<31 {
+		return backend.Volume{}, errs.E(errs.NoSpace, "disks: full")
+	}
+	if err := os.Truncate(d.image(id), size); err != nil {
+		return backend.Volume{}, err
+	}
+	return d.Get(ctx, id)
 }
 func (d *disks) List(context.Context) iter.Seq2[backend.Volume, error] {
 	return func(func(backend.Volume, error) bool) {}
@@ -157,7 +170,7 @@ func newBench(t *testing.T) *bench {
 // open starts another node process, as far as that can be had in one.
 func (b *bench) open(d backend.Backend) *Node {
 	b.t.Helper()
-	pools, err := pool.NewSet(pool.New("p", backend.Kind{Name: "disks"}, d, pool.Options{Log: slog.New(slog.DiscardHandler)}))
+	pools, err := pool.NewSet(pool.New("p", backend.Kind{Name: "disks", Granularity: 512, MaxSize: 1 << 40}, d, pool.Options{Log: slog.New(slog.DiscardHandler)}))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -36,8 +36,7 @@ type held struct {
 // them consistent. It first makes a trial copy while writers go on: nobody is held back for a copy
 // that will not be done in maxFreeze.
 func (b *Backend) hold(ctx context.Context, op string, pairs []pair) (*held, error) {
-	h := &held{b: b, op: op, loose: map[*item]time.Time{}, torn: len(pairs) > 1}
-	h.ctx, h.cancel = context.WithCancel(ctx)
+	h := &held{b: b, op: op, ctx: ctx, cancel: func() {}, loose: map[*item]time.Time{}, torn: len(pairs) > 1}
 	mounts, err := b.users(pairs, h.loose)
 	if err != nil || len(mounts) == 0 {
 		return h, err

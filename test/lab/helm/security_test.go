@@ -1,0 +1,170 @@
+package helm
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// object is as much of a Kubernetes object as the tests below look at.
+type object struct {
+	Kind     string
+	Metadata struct{ Name, Namespace string }
+	Rules    []rule
+	Spec     struct {
+		Template struct{ Spec podSpec }
+	}
+}
+
+type rule struct{ APIGroups, Resources, Verbs, ResourceNames []string }
+
+type podSpec struct {
+	HostPID, HostNetwork, HostIPC bool
+	AutomountServiceAccountToken  *bool
+	SecurityContext               struct{ SeccompProfile struct{ Type string } }
+	Containers, InitContainers    []container
+	Volumes                       []struct {
+		Name     string
+		HostPath *struct{ Path string }
+	}
+}
+
+type container struct {
+	Name            string
+	Resources       struct{ Requests map[string]string }
+	SecurityContext struct {
+		Privileged, ReadOnlyRootFilesystem, AllowPrivilegeEscalation *bool
+		Capabilities                                                 struct{ Add, Drop []string }
+	}
+	VolumeMounts []struct{ Name, MountPath, MountPropagation string }
+}
+
+// objects parses what was rendered.
+func objects(t *testing.T, manifests string) []object {
+	t.Helper()
+	var all []object
+	for _, text := range strings.Split(manifests, "\n---\n") {
+		var o object
+		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if o.Kind != "" {
+			all = append(all, o)
+		}
+	}
+	if len(all) < 8 {
+		t.Fatalf("only %d objects: is it split right?", len(all))
+	}
+	return all
+}
+
+// TestRules: whoever takes over a node gets what its sidecars need and no more.
+func TestRules(t *testing.T) {
+	helm := newCommand(t)
+	for name := range cases() {
+		for _, o := range objects(t, helm.render(t, name)) {
+			for _, r := range o.Rules {
+				for _, what := range slices.Concat(r.APIGroups, r.Resources, r.Verbs) {
+					if strings.Contains(what, "*") {
+						t.Errorf("%s: %s %s: a wildcard in %+v", name, o.Kind, o.Metadata.Name, r)
+					}
+				}
+				for _, never := range []string{"secrets", "nodes", "nodes/status", "nodes/proxy", "pods/exec", "serviceaccounts", "serviceaccounts/token"} {
+					if slices.Contains(r.Resources, never) {
+						t.Errorf("%s: %s %s may %v %s", name, o.Kind, o.Metadata.Name, r.Verbs, never)
+					}
+				}
+				if o.Kind == "ClusterRole" && slices.Contains(r.Resources, "leases") {
+					t.Errorf("%s: leases of the whole cluster", name)
+				}
+				for _, never := range []string{"escalate", "bind", "impersonate", "deletecollection"} {
+					if slices.Contains(r.Verbs, never) {
+						t.Errorf("%s: %s %s may %s", name, o.Kind, o.Metadata.Name, never)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestPods: one container is privileged, and that has no credentials.
+func TestPods(t *testing.T) {
+	helm := newCommand(t)
+	for name := range cases() {
+		pods := 0
+		for _, o := range objects(t, helm.render(t, name)) {
+			p := o.Spec.Template.Spec
+			if len(p.Containers) == 0 {
+				continue
+			}
+			pods++
+			if p.HostPID || p.HostNetwork || p.HostIPC {
+				t.Errorf("%s: a namespace of the host's", name)
+			}
+			if p.SecurityContext.SeccompProfile.Type != "RuntimeDefault" {
+				t.Errorf("%s: seccomp profile %q", name, p.SecurityContext.SeccompProfile.Type)
+			}
+			if p.AutomountServiceAccountToken == nil || *p.AutomountServiceAccountToken {
+				t.Errorf("%s: every container would get the credentials", name)
+			}
+			checkPaths(t, p)
+			for _, c := range append(p.InitContainers, p.Containers...) {
+				checkContainer(t, c)
+			}
+		}
+		if pods != 1 {
+			t.Errorf("%s: %d workloads, expected the DaemonSet", name, pods)
+		}
+	}
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+func checkContainer(t *testing.T, c container) {
+	t.Helper()
+	s := c.SecurityContext
+	if !isTrue(s.ReadOnlyRootFilesystem) {
+		t.Errorf("%s: can write to its root", c.Name)
+	}
+	if len(s.Capabilities.Add) > 0 {
+		t.Errorf("%s: adds capabilities %v", c.Name, s.Capabilities.Add)
+	}
+	if c.Resources.Requests["cpu"] == "" || c.Resources.Requests["memory"] == "" {
+		t.Errorf("%s: requests %v", c.Name, c.Resources.Requests)
+	}
+	privileged := isTrue(s.Privileged)
+	if privileged != (c.Name == "dozo") {
+		t.Errorf("%s: privileged: %v", c.Name, privileged)
+	}
+	if !privileged && (s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []string{"ALL"})) {
+		t.Errorf("%s: keeps capabilities, or can get some", c.Name)
+	}
+	for _, m := range c.VolumeMounts {
+		if privileged && m.Name == "api-token" {
+			t.Errorf("%s: privileged, with credentials for the API", c.Name)
+		}
+		if !privileged && m.MountPropagation != "" && m.MountPropagation != "None" {
+			t.Errorf("%s: sees mounts in %s", c.Name, m.MountPath)
+		}
+		if m.MountPropagation == "Bidirectional" && !slices.Contains([]string{"staging", "pods"}, m.Name) {
+			t.Errorf("%s: what it mounts in %s shows on the host", c.Name, m.MountPath)
+		}
+	}
+}
+
+// checkPaths refuses directories of the host that are more than is needed.
+func checkPaths(t *testing.T, p podSpec) {
+	t.Helper()
+	for _, v := range p.Volumes {
+		if v.HostPath == nil {
+			continue
+		}
+		path := strings.TrimRight(v.HostPath.Path, "/")
+		wide := []string{"", "/etc", "/var", "/var/lib", "/run", "/var/run", "/proc", "/sys", "/usr", "/root", "/home", "/boot", "/srv"}
+		if slices.Contains(wide, path) || strings.HasSuffix(path, "/kubelet") {
+			t.Errorf("volume %s: %q of the host is more than is needed", v.Name, v.HostPath.Path)
+		}
+	}
+}

@@ -57,4 +57,4 @@ lab-down: ## end that Kubernetes and all that is in it
 
 .PHONY: lab-packages
 lab-packages:
-	@hack/install-packages.sh test/lab/cluster/host-packages.txt
+	@hack/install-packages.sh hack/node-packages.txt test/lab/cluster/host-packages.txt

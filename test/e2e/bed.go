@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 // bed is what one scenario runs in: a namespace of its own.
@@ -43,7 +45,7 @@ func newBed(t *testing.T, s *suite) *bed {
 // time records how long an operation took.
 func (b *bed) time(operation string, since time.Time) {
 	if b.timed {
-		b.timings.add(operation, time.Since(since))
+		b.times.Add(operation, time.Since(since))
 	}
 }
 
@@ -102,16 +104,18 @@ func (b *bed) dismantle() {
 	ctx := context.Background()
 	b.findVolumes(ctx)
 	b.deleteAll(ctx, pods)
-	if b.driver.Can.Snapshot {
-		b.deleteAll(ctx, snapshots)
-	}
 	start := time.Now()
-	b.deleteAll(ctx, claims)
+	// Together: a snapshot does not go while a claim waits to be made of it, nor a claim while it is copied.
+	if b.driver.Can.Snapshot {
+		b.deleteAll(ctx, claims, snapshots)
+	} else {
+		b.deleteAll(ctx, claims)
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.volumes)) {
 		if !b.awaitNone(one(volumes, "", name), "PersistentVolume "+name) {
 			b.diagnose()
 		} else if len(b.volumes) == 1 && !b.t.Failed() {
-			b.time(deleted, start) // one alone: with several, the last ones waited for the first
+			b.time(timings.Deleted, start) // one alone: with several, the last ones waited for the first
 		}
 	}
 	if err := b.cluster.typed.CoreV1().Namespaces().Delete(ctx, b.ns, metav1.DeleteOptions{}); err != nil {
@@ -149,17 +153,21 @@ func (b *bed) findVolumes(ctx context.Context) {
 	}
 }
 
-// deleteAll deletes a resource's objects in the namespace at once and waits until they are gone.
-func (b *bed) deleteAll(ctx context.Context, resourceName string) {
+// deleteAll deletes all objects of resources in the namespace at once and waits until they are gone.
+func (b *bed) deleteAll(ctx context.Context, resources ...string) {
 	b.t.Helper()
-	s := selection{resource: resourceName, namespace: b.ns}
 	now := int64(0)
-	options := metav1.DeleteOptions{}
-	if resourceName == pods {
-		options.GracePeriodSeconds = &now
+	for _, r := range resources {
+		options := metav1.DeleteOptions{}
+		if r == pods {
+			options.GracePeriodSeconds = &now
+		}
+		s := selection{resource: r, namespace: b.ns}
+		if err := s.in(b.cluster).DeleteCollection(ctx, options, metav1.ListOptions{}); err != nil {
+			b.t.Error(err)
+		}
 	}
-	if err := s.in(b.cluster).DeleteCollection(ctx, options, metav1.ListOptions{}); err != nil {
-		b.t.Error(err)
+	for _, r := range resources {
+		b.awaitNone(selection{resource: r, namespace: b.ns}, r+" in "+b.ns)
 	}
-	b.awaitNone(s, resourceName+" in "+b.ns)
 }

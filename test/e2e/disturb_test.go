@@ -12,6 +12,8 @@ import (
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 // killedWhileWriting has one program that keeps its file open and others that open theirs anew: a pod's I/O
@@ -48,7 +50,7 @@ func killedWhileWriting(b *bed) {
 	if got := b.number(b.exec("pod", "stat", "-c", "%s", dataFile)); got != int64(writes)*4096 {
 		b.t.Errorf("%d writes of 4096 bytes, and the file has %d", writes, got)
 	}
-	b.timings.add(ioStall, longest)
+	b.times.Add(timings.IOStall, longest)
 	b.t.Logf("%d writes while the driver was away, the longest took %v with starting dd", writes, longest.Round(time.Millisecond))
 }
 
@@ -65,7 +67,7 @@ func killedWhileProvisioning(b *bed) {
 	b.kill(c.Annotations[annotation])
 	b.awaitBound("data")
 	b.awaitReady("pod")
-	b.timings.add(recovered, time.Since(start))
+	b.times.Add(timings.Recovered, time.Since(start))
 	b.write("pod", dataFile, dataMiB)
 }
 
@@ -81,7 +83,7 @@ func killedWhileStaging(b *bed) {
 	start := time.Now()
 	b.kill(p.Spec.NodeName)
 	b.awaitReady("pod")
-	b.timings.add(recovered, time.Since(start))
+	b.times.Add(timings.Recovered, time.Since(start))
 	b.write("pod", dataFile, dataMiB)
 }
 
@@ -97,7 +99,7 @@ func killedWhileExpanding(b *bed) {
 	start := time.Now()
 	b.kill(p.Spec.NodeName)
 	b.awaitGrown("data", "pod", b.fileSystemSize)
-	b.timings.add(recovered, time.Since(start))
+	b.times.Add(timings.Recovered, time.Since(start))
 	b.verify("pod", dataFile, dataMiB, sum)
 }
 
@@ -117,7 +119,7 @@ func killedWhileDeleting(b *bed) {
 	start := time.Now()
 	b.kill(p.Spec.NodeName)
 	if b.awaitNone(one(volumes, "", c.Spec.VolumeName), "PersistentVolume "+c.Spec.VolumeName) {
-		b.timings.add(recovered, time.Since(start))
+		b.times.Add(timings.Recovered, time.Since(start))
 	}
 }
 
@@ -136,7 +138,7 @@ func allRestarted(b *bed) {
 	}
 	b.awaitBound("meanwhile")
 	b.awaitReady("meanwhile")
-	b.timings.add(recovered, time.Since(start))
+	b.times.Add(timings.Recovered, time.Since(start))
 }
 
 // full promises most of a node's room to one volume. The next one's claim says why it is not made, and is made
@@ -226,13 +228,13 @@ func twentyAtOnce(b *bed) {
 	}
 	results := make(chan error, 2)
 	go func() {
-		results <- b.awaitMany(claims, many, burstBound, start, func(c current, name string) (bool, string) {
+		results <- b.awaitMany(claims, many, timings.BurstBound, start, func(c current, name string) (bool, string) {
 			claim, err := typed[corev1.PersistentVolumeClaim](c[name])
 			return err == nil && claim.Status.Phase == corev1.ClaimBound, describeClaim(claim)
 		})
 	}()
 	go func() {
-		results <- b.awaitMany(pods, many, burstRunning, start, func(c current, name string) (bool, string) {
+		results <- b.awaitMany(pods, many, timings.BurstRunning, start, func(c current, name string) (bool, string) {
 			pod, err := typed[corev1.Pod](c[name])
 			return err == nil && podReady(pod), describePod(pod)
 		})
@@ -260,7 +262,7 @@ func (b *bed) awaitMany(resource string, many int, operation string, start time.
 				continue
 			}
 			if done[name], waiting[name] = ok(now, name); done[name] {
-				b.timings.add(operation, time.Since(start))
+				b.times.Add(operation, time.Since(start))
 				delete(waiting, name)
 			}
 		}

@@ -21,6 +21,7 @@ type Driver struct {
 type Can struct {
 	Expand, Snapshot, Clone, Block, SingleWriter bool
 	Capacity                                     bool // it publishes how much room nodes have
+	NodeBound                                    bool // a volume, its snapshots and clones are on one node
 }
 
 // Trace finds what a driver leaves on nodes for a volume. Program is run on every node with the node's root
@@ -49,7 +50,7 @@ func Drivers() map[string]Driver {
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
-		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true},
 	}}
 }
 

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 // dataDir is where test pods have their volume; block volumes are the file below it.
@@ -134,7 +136,7 @@ func (b *bed) createSnapshot(name, claim string) {
 		}
 		return s.Status.ReadyToUse, "not ready: " + s.Status.Error.Message
 	})
-	b.time(snapshotReady, start)
+	b.time(timings.SnapshotReady, start)
 }
 
 // awaitBound waits for a claim's volume and notes it, to be looked for in the end.
@@ -178,7 +180,7 @@ func (b *bed) start(p *corev1.Pod) *corev1.Pod {
 	start := time.Now()
 	b.createPod(p)
 	p = b.awaitReady(p.Name)
-	b.time(podRestarted, start)
+	b.time(timings.PodRunningAgain, start)
 	return p
 }
 

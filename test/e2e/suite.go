@@ -10,6 +10,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 // How long things may take before a scenario fails. The lab has two cores for all its nodes.
@@ -22,7 +24,7 @@ const (
 type suite struct {
 	cluster *Cluster
 	driver  Driver
-	timings *Timings
+	times   *timings.Recorder
 	nodes   *inspector
 	keep    bool // leave what a failed scenario made
 }
@@ -40,7 +42,7 @@ func newSuite(t *testing.T) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{cluster: cluster, driver: driver, timings: &Timings{}, keep: os.Getenv("DOZO_E2E_KEEP") != ""}
+	s := &suite{cluster: cluster, driver: driver, times: &timings.Recorder{}, keep: os.Getenv("DOZO_E2E_KEEP") != ""}
 	nodes, err := s.driverNodes(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -80,9 +82,9 @@ func (s *suite) driverNodes(ctx context.Context) ([]string, error) {
 }
 
 // report gives the timings their context.
-func (s *suite) report(ctx context.Context, started time.Time) (Report, error) {
-	r := Report{Format: TimingsFormat, Unit: "seconds", Driver: s.driver.Name, Started: started.UTC().Round(time.Second),
-		Nodes: len(s.nodes.pods), Operations: s.timings.operations()}
+func (s *suite) report(ctx context.Context, started time.Time) (timings.Report, error) {
+	r := timings.Report{Format: timings.Format, Unit: "seconds", Driver: s.driver.Name, Started: started.UTC().Round(time.Second),
+		Nodes: len(s.nodes.pods), Operations: s.times.Operations()}
 	version, err := s.cluster.typed.Discovery().ServerVersion()
 	if err != nil {
 		return r, err
@@ -102,6 +104,8 @@ type scenario struct {
 	smoke bool // one of the few for every change
 	needs func(Can) bool
 	run   func(*bed)
+	// known is why it fails today; it runs with DOZO_E2E_KNOWN only.
+	known string
 }
 
 // runScenarios runs those that the driver can do, and with -short the few that every change has to pass.
@@ -113,6 +117,9 @@ func (s *suite) runScenarios(t *testing.T, all []scenario, parallel bool) {
 			}
 			if sc.needs != nil && !sc.needs(s.driver.Can) {
 				t.Skipf("%s cannot do it", s.driver.Name)
+			}
+			if sc.known != "" && os.Getenv("DOZO_E2E_KNOWN") == "" {
+				t.Skipf("KNOWN TO FAIL: %s", sc.known)
 			}
 			if parallel {
 				t.Parallel()

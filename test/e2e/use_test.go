@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 
 // dataOutlivesPod is a volume's usual life. It is also where the search for traces proves that it finds them.
 func dataOutlivesPod(b *bed) {
-	c, p := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), pvcBound, podRunning)
+	c, p := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("first", dataFile, dataMiB)
 	found, err := b.nodes.traces(b.t.Context(), b.driver, c.Spec.VolumeName)
 	if err != nil {
@@ -40,7 +42,7 @@ func (b *bed) grow(claim, pod string, seen func(pod string) int64) {
 	start := time.Now()
 	b.patch(selection{resource: claims, namespace: b.ns}, claim, fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, b.driver.Larger))
 	b.awaitGrown(claim, pod, seen)
-	b.time(expanded, start)
+	b.time(timings.Expanded, start)
 }
 
 func (b *bed) awaitGrown(claim, pod string, seen func(pod string) int64) {
@@ -77,14 +79,14 @@ func (b *bed) number(s string) int64 {
 }
 
 func expandInUse(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), pvcBound, podRunning)
+	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("pod", dataFile, dataMiB)
 	b.grow("data", "pod", b.fileSystemSize)
 	b.verify("pod", dataFile, dataMiB, sum)
 }
 
 func expandBlock(b *bed) {
-	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("pod", "data", withDevice), pvcBound, podRunning)
+	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("pod", "data", withDevice), timings.PVCBound, timings.PodRunning)
 	sum := b.write("pod", blockDevice, dataMiB)
 	b.grow("data", "pod", b.deviceSize)
 	b.verify("pod", blockDevice, dataMiB, sum)
@@ -92,7 +94,7 @@ func expandBlock(b *bed) {
 
 // rawBlock gives a pod the device, and another pod the same one with the same bytes.
 func rawBlock(b *bed) {
-	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("first", "data", withDevice), pvcBound, podRunning)
+	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("first", "data", withDevice), timings.PVCBound, timings.PodRunning)
 	want := apiresource.MustParse(b.driver.Size)
 	if got := b.deviceSize("first"); got < want.Value() {
 		b.t.Errorf("the device has %d bytes, %s were asked for", got, b.driver.Size)
@@ -103,14 +105,44 @@ func rawBlock(b *bed) {
 	b.verify("second", blockDevice, dataMiB, sum)
 }
 
+// near puts a pod where another one is, for copies that can only be made there.
+func (b *bed) near(other *corev1.Pod) func(*corev1.Pod) {
+	if b.driver.Can.NodeBound {
+		return onNode(other.Spec.NodeName)
+	}
+	return func(*corev1.Pod) {}
+}
+
+// copiesFindTheirSource leaves it to the scheduler where copies are used. The source's node is made the least
+// attractive one: nothing but knowledge of the source leads there.
+func copiesFindTheirSource(b *bed) {
+	b.timed = false
+	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("source", "data"), "", "")
+	sum := b.write("source", dataFile, dataMiB)
+	b.createSnapshot("snapshot", "data")
+	elsewhere := func(c *corev1.Pod) {
+		c.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 100, Preference: corev1.NodeSelectorTerm{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{
+					Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpNotIn, Values: []string{p.Spec.NodeName},
+				}},
+			}}},
+		}}
+	}
+	b.launch(b.claim("restored", b.driver.Size, from("snapshot.storage.k8s.io", "VolumeSnapshot", "snapshot")), b.pod("restored", "restored", elsewhere), "", "")
+	b.verify("restored", dataFile, dataMiB, sum)
+	b.launch(b.claim("copy", b.driver.Size, from("", "PersistentVolumeClaim", "data")), b.pod("copy", "copy", elsewhere), "", "")
+	b.verify("copy", dataFile, dataMiB, sum)
+}
+
 // restoreLarger proves that a snapshot is of the moment, and that its copy may be larger.
 func restoreLarger(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("source", "data"), pvcBound, podRunning)
+	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("source", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("source", dataFile, dataMiB)
 	b.createSnapshot("snapshot", "data")
 	changed := b.write("source", dataFile, dataMiB)
 	b.launch(b.claim("restored", b.driver.Larger, from("snapshot.storage.k8s.io", "VolumeSnapshot", "snapshot")),
-		b.pod("restored", "restored"), restoreBound, "")
+		b.pod("restored", "restored", b.near(p)), timings.RestoreBound, "")
 	b.verify("restored", dataFile, dataMiB, sum)
 	b.verify("source", dataFile, dataMiB, changed)
 	want := apiresource.MustParse(b.driver.Larger)
@@ -121,9 +153,9 @@ func restoreLarger(b *bed) {
 
 // cloneClaim proves that a copy has the data and is on its own.
 func cloneClaim(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("source", "data"), pvcBound, podRunning)
+	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("source", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("source", dataFile, dataMiB)
-	b.launch(b.claim("copy", b.driver.Size, from("", "PersistentVolumeClaim", "data")), b.pod("copy", "copy"), cloneBound, "")
+	b.launch(b.claim("copy", b.driver.Size, from("", "PersistentVolumeClaim", "data")), b.pod("copy", "copy", b.near(p)), timings.CloneBound, "")
 	b.verify("copy", dataFile, dataMiB, sum)
 	b.write("copy", dataFile, dataMiB)
 	b.verify("source", dataFile, dataMiB, sum)
@@ -148,7 +180,7 @@ func ephemeralVolume(b *bed) {
 func readWriteOncePod(b *bed) {
 	b.launch(b.claim("data", b.driver.Size, func(c *corev1.PersistentVolumeClaim) {
 		c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}
-	}), b.pod("first", "data"), pvcBound, podRunning)
+	}), b.pod("first", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("first", dataFile, dataMiB)
 	b.createPod(b.pod("second", "data"))
 	await(b, one(pods, b.ns, "second"), "the second pod to be refused", func(p *corev1.Pod) (bool, string) {
@@ -162,7 +194,7 @@ func readWriteOncePod(b *bed) {
 
 // readOnly is the pod's choice: the volume is writable for others.
 func readOnly(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), pvcBound, podRunning)
+	b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("writer", dataFile, dataMiB)
 	b.start(b.pod("reader", "data", func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true }))
 	b.verify("reader", dataFile, dataMiB, sum)
@@ -174,7 +206,7 @@ func readOnly(b *bed) {
 }
 
 func twoPodsShare(b *bed) {
-	_, first := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), pvcBound, podRunning)
+	_, first := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), timings.PVCBound, timings.PodRunning)
 	second := b.start(b.pod("second", "data", onNode(first.Spec.NodeName)))
 	if second.Spec.NodeName != first.Spec.NodeName {
 		b.t.Fatalf("pods on %s and %s share a volume of one node", first.Spec.NodeName, second.Spec.NodeName)
@@ -188,7 +220,7 @@ func twoPodsShare(b *bed) {
 
 // retain keeps the volume when its claim is deleted; a new claim finds the data in it.
 func retain(b *bed) {
-	c, _ := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), pvcBound, podRunning)
+	c, _ := b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("first", dataFile, dataMiB)
 	pv := c.Spec.VolumeName
 	b.patch(selection{resource: volumes}, pv, `{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`)
@@ -213,7 +245,7 @@ func fsGroup(b *bed) {
 	user, group := int64(1234), int64(2345)
 	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", func(p *corev1.Pod) {
 		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group}
-	}), pvcBound, podRunning)
+	}), timings.PVCBound, timings.PodRunning)
 	b.exec("pod", "touch", dataFile)
 	if got := b.exec("pod", "stat", "-c", "%u %g", dataFile); got != "1234 2345" {
 		b.t.Errorf("a new file has owner and group %s, not 1234 2345", got)
@@ -226,7 +258,7 @@ func subPath(b *bed) {
 			{Name: "data", MountPath: dataDir},
 			{Name: "data", MountPath: "/part", SubPath: "one/part"},
 		}
-	}), pvcBound, podRunning)
+	}), timings.PVCBound, timings.PodRunning)
 	sum := b.write("pod", "/part/file", dataMiB)
 	b.verify("pod", dataDir+"/one/part/file", dataMiB, sum)
 }

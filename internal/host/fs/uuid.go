@@ -50,13 +50,14 @@ func Distinguish(ctx context.Context, h *host.Host, device, kind string, readOnl
 	return marks.SetMark(ctx, backend.Mark{FS: kind, Done: true})
 }
 
-// renewXFS reports whether it could; a log that must be replayed is no error.
+// renewXFS reports whether it could; a log that must be replayed is no error. It runs what xfs_admin, a
+// shell script, runs.
 func renewXFS(ctx context.Context, h *host.Host, device string) (done bool, err error) {
 	before, err := xfsUUID(ctx, h, device)
 	if err != nil {
 		return false, err
 	}
-	_, err = h.Run(ctx, host.Cmd{Op: "stage.uuid", Name: "xfs_admin", Args: []string{"-U", "generate", device}, Timeout: uuidTimeout})
+	_, err = h.Run(ctx, host.Cmd{Op: "stage.uuid", Name: "xfs_db", Args: []string{"-x", "-c", "uuid generate", "--", device}, Timeout: uuidTimeout})
 	if _, ran := host.ExitCode(err); !ran {
 		return false, err
 	}

@@ -9,11 +9,11 @@ import (
 // dozoRepository is the driver's image in the lab.
 const dozoRepository = "dozo"
 
-// driverPrograms are the programs that the driver runs on a node. xfs_admin is
-// a script over xfs_db: it is why the image has a shell.
+// driverPrograms are the programs that the driver runs on a node. There is no
+// shell among them, and none in the image.
 func driverPrograms() []string {
-	return strings.Fields(`blkid mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs xfs_admin xfs_db
-		mkfs.btrfs btrfs btrfstune dash`)
+	return strings.Fields(`blkid mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs xfs_db
+		mkfs.btrfs btrfs btrfstune`)
 }
 
 // DozoImage assembles the driver's image from a binary and this machine's
@@ -26,7 +26,6 @@ func DozoImage(binary string) (image Image, tag string, err error) {
 			return Image{}, "", err
 		}
 	}
-	tree.Link("bin/sh", "/usr/bin/dash")
 	tree.File("etc/mke2fs.conf", "/etc/mke2fs.conf", 0o644)
 	tree.File("usr/bin/dozo", binary, 0o755)
 	layer, err := tree.layer()

@@ -150,22 +150,29 @@ spec:
 `
 
 // proveVolume shows that it works from the claim to the pod. Claim and pod
-// stay: they are something to look at.
+// stay: they are something to look at, and to find again after an update.
 func (l *Lab) proveVolume(ctx context.Context, tools toolchain) error {
 	start := time.Now()
-	if err := l.apply(ctx, tools, "-", []byte(proofManifest)); err != nil {
+	kubectl := func(args ...string) ([]byte, error) {
+		return command{
+			args:    append([]string{tools.path("kubectl"), "--kubeconfig", l.Kubeconfig(), "--namespace", "default"}, args...),
+			timeout: 2 * time.Minute,
+		}.run(ctx)
+	}
+	there, err := kubectl("get", "pod/lab-proof", "--ignore-not-found", "--output", "name")
+	if err != nil {
 		return err
+	}
+	if len(there) == 0 {
+		if err := l.apply(ctx, tools, "-", []byte(proofManifest)); err != nil {
+			return err
+		}
 	}
 	for _, wait := range []struct{ what, object, until string }{
 		{"claim bound", "pvc/lab-proof", "jsonpath={.status.phase}=Bound"},
 		{"pod running on it", "pod/lab-proof", "condition=Ready"},
 	} {
-		_, err := command{
-			args: []string{tools.path("kubectl"), "--kubeconfig", l.Kubeconfig(), "wait", wait.object,
-				"--namespace", "default", "--for", wait.until, "--timeout", "90s"},
-			timeout: 2 * time.Minute,
-		}.run(ctx)
-		if err != nil {
+		if _, err := kubectl("wait", wait.object, "--for", wait.until, "--timeout", "90s"); err != nil {
 			return fmt.Errorf("no %s: %w", wait.what, err)
 		}
 		l.Progress.Step("%s after %.1fs", wait.what, time.Since(start).Seconds())

@@ -46,12 +46,13 @@ func main() {
 	exit(run(ctx, os.Args[1:]))
 }
 
-// exit passes on the exit status of a program that was run for the user.
+// exit passes on the exit status of a program that was run for the user, which has said itself what is
+// wrong. That of a program that the lab ran for itself is wrapped in what it was for.
 func exit(err error) {
 	if err == nil {
 		os.Exit(0)
 	}
-	if status := (*exec.ExitError)(nil); errors.As(err, &status) && status.Exited() {
+	if status, ok := err.(*exec.ExitError); ok && status.Exited() {
 		os.Exit(status.ExitCode())
 	}
 	fmt.Fprintln(os.Stderr, "lab:", err)

@@ -1,4 +1,5 @@
-package e2e
+// Package timings collects how long the operations of a volume's life take, and reports them as data.
+package timings
 
 import (
 	"encoding/json"
@@ -12,8 +13,8 @@ import (
 	"time"
 )
 
-// TimingsFormat names the layout of [Report]; it changes with it.
-const TimingsFormat = "dozo-e2e-timings/1"
+// Format names the layout of [Report]; it changes with it.
+const Format = "dozo-e2e-timings/1"
 
 // Report is the file of timings. All times are in seconds, as a watching client sees them.
 type Report struct {
@@ -40,46 +41,46 @@ type Operation struct {
 
 // The operations that are timed, in the order of a volume's life.
 const (
-	pvcBound      = "pvc-bound"
-	podRunning    = "pod-running"
-	podRestarted  = "pod-running-again"
-	expanded      = "expanded"
-	snapshotReady = "snapshot-ready"
-	restoreBound  = "restore-bound"
-	cloneBound    = "clone-bound"
-	deleted       = "deleted"
-	burstBound    = "burst-pvc-bound"
-	burstRunning  = "burst-pod-running"
-	recovered     = "recovered"
-	ioStall       = "io-stall"
+	PVCBound        = "pvc-bound"
+	PodRunning      = "pod-running"
+	PodRunningAgain = "pod-running-again"
+	Expanded        = "expanded"
+	SnapshotReady   = "snapshot-ready"
+	RestoreBound    = "restore-bound"
+	CloneBound      = "clone-bound"
+	Deleted         = "deleted"
+	BurstBound      = "burst-pvc-bound"
+	BurstRunning    = "burst-pod-running"
+	Recovered       = "recovered"
+	IOStall         = "io-stall"
 )
 
 // meanings has what begins and ends each operation.
 func meanings() [][2]string {
 	return [][2]string{
-		{pvcBound, "PVC and its pod created → PVC Bound"},
-		{podRunning, "PVC and its pod created → pod Ready"},
-		{podRestarted, "pod created with a PVC that has data → pod Ready"},
-		{expanded, "PVC's request raised → its status and the pod see the new size"},
-		{snapshotReady, "VolumeSnapshot created → readyToUse"},
-		{restoreBound, "PVC from a snapshot and its pod created → PVC Bound"},
-		{cloneBound, "PVC from a PVC and its pod created → PVC Bound"},
-		{deleted, "PVC that no pod uses deleted → PersistentVolume gone"},
-		{burstBound, "pvc-bound, of many that are created at once"},
-		{burstRunning, "pod-running, of many that are created at once"},
-		{recovered, "driver killed → the interrupted operation has succeeded"},
-		{ioStall, "driver killed while a pod writes → the longest of its writes"},
+		{PVCBound, "PVC and its pod created → PVC Bound"},
+		{PodRunning, "PVC and its pod created → pod Ready"},
+		{PodRunningAgain, "pod created with a PVC that has data → pod Ready"},
+		{Expanded, "PVC's request raised → its status and the pod see the new size"},
+		{SnapshotReady, "VolumeSnapshot created → readyToUse"},
+		{RestoreBound, "PVC from a snapshot and its pod created → PVC Bound"},
+		{CloneBound, "PVC from a PVC and its pod created → PVC Bound"},
+		{Deleted, "PVC that no pod uses Deleted → PersistentVolume gone"},
+		{BurstBound, "pvc-bound, of many that are created at once"},
+		{BurstRunning, "pod-running, of many that are created at once"},
+		{Recovered, "driver killed → the interrupted operation has succeeded"},
+		{IOStall, "driver killed while a pod writes → the longest of its writes"},
 	}
 }
 
-// Timings collects samples. It is used by many scenarios at a time.
-type Timings struct {
+// Recorder collects samples. It is used by many scenarios at a time.
+type Recorder struct {
 	lock    sync.Mutex
 	samples map[string][]float64
 }
 
-// add records how long an operation took.
-func (t *Timings) add(operation string, took time.Duration) {
+// Add records how long an operation took.
+func (t *Recorder) Add(operation string, took time.Duration) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	if t.samples == nil {
@@ -88,8 +89,8 @@ func (t *Timings) add(operation string, took time.Duration) {
 	t.samples[operation] = append(t.samples[operation], took.Round(time.Millisecond).Seconds())
 }
 
-// operations summarises what there is.
-func (t *Timings) operations() []Operation {
+// Operations summarises what there is.
+func (t *Recorder) Operations() []Operation {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	var all []Operation
@@ -122,6 +123,22 @@ func (r Report) Write(file string) error {
 		return err
 	}
 	return os.WriteFile(file, append(data, '\n'), 0o644)
+}
+
+// Read reads what [Report.Write] wrote.
+func Read(file string) (Report, error) {
+	var r Report
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", file, err)
+	}
+	if r.Format != Format {
+		return r, fmt.Errorf("%s: format %q, this reads %q", file, r.Format, Format)
+	}
+	return r, nil
 }
 
 // Print shows a report as a table.

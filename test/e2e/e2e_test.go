@@ -6,8 +6,6 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"github.com/dozo-dev/dozo/test/e2e/timings"
 )
 
 // TestDriver runs all scenarios against the driver that DOZO_E2E_DRIVER names, and writes their timings to

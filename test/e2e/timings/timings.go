@@ -65,7 +65,7 @@ func meanings() [][2]string {
 		{SnapshotReady, "VolumeSnapshot created → readyToUse"},
 		{RestoreBound, "PVC from a snapshot and its pod created → PVC Bound"},
 		{CloneBound, "PVC from a PVC and its pod created → PVC Bound"},
-		{Deleted, "PVC that no pod uses Deleted → PersistentVolume gone"},
+		{Deleted, "PVC that no pod uses deleted → PersistentVolume gone"},
 		{BurstBound, "pvc-bound, of many that are created at once"},
 		{BurstRunning, "pod-running, of many that are created at once"},
 		{Recovered, "driver killed → the interrupted operation has succeeded"},

@@ -4,7 +4,7 @@ GO ?= go
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: demo
 demo: node-packages build ## install what is needed, build, and see Dozo work (as root); FLAGS="--fs xfs"
@@ -37,6 +37,14 @@ packages: ## install the Debian packages that tests need
 .PHONY: node-packages
 node-packages:
 	@hack/install-packages.sh hack/node-packages.txt
+
+.PHONY: e2e
+e2e: lab-packages ## test Dozo in a real Kubernetes: our scenarios and the upstream suite (as root, about 30 minutes)
+	hack/e2e.sh
+
+.PHONY: e2e-smoke
+e2e-smoke: lab-packages ## the few of those scenarios that every change has to pass (as root, about 2 minutes)
+	hack/e2e.sh --smoke
 
 .PHONY: lab
 lab: lab-packages ## start a real Kubernetes on this machine and install Dozo on it (as root)

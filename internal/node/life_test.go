@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
@@ -88,6 +90,37 @@ func (b *bench) statsOfFS(s StageRequest, p PublishRequest) {
 	refuses(b.t, "Stats of another volume", err, errs.NotFound)
 }
 
+// statsOfMapped asks as the kubelet does: where it has bound the published device for itself.
+func (b *bench) statsOfMapped(s StageRequest, p PublishRequest) {
+	b.t.Helper()
+	ours, other := b.path("mapped"), b.path("unmapped")
+	for _, path := range []string{ours, other} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for path, source := range map[string]string{ours: p.Target, other: "/dev/null"} {
+		if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if st, err := b.node.Stats(b.ctx, s.Volume, ours); err != nil || st != (Stats{TotalBytes: 8 * mib, Block: true}) {
+		b.t.Errorf("Stats where the kubelet asks: %+v, %v", st, err)
+	}
+	_, err := b.node.Stats(b.ctx, s.Volume, other)
+	refuses(b.t, "Stats of another device", err, errs.NotFound)
+	for _, path := range []string{ours, other} {
+		if err := unix.Unmount(path, 0); err != nil {
+			b.t.Fatal(err)
+		}
+		_, err := b.node.Stats(b.ctx, s.Volume, path)
+		refuses(b.t, "Stats where nothing is mounted", err, errs.NotFound)
+		if err := os.Remove(path); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
 func TestLifeOfABlockVolume(t *testing.T) {
 	b := newBench(t)
 	b.disk("v1", 8*mib)
@@ -112,6 +145,7 @@ func TestLifeOfABlockVolume(t *testing.T) {
 	if st, err := b.node.Stats(b.ctx, s.Volume, p.Target); err != nil || st != (Stats{TotalBytes: 8 * mib, Block: true}) {
 		t.Errorf("Stats: %+v, %v", st, err)
 	}
+	b.statsOfMapped(s, p)
 	if err := os.Truncate(b.disks.image("v1"), 16*mib); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (n *Node) at(volume, path string) (*record, *mnt.Place, *host.MountInfo, er
 	if rec == nil || rec.Boot != boot {
 		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is not staged on this node", fieldVolume, volume)
 	}
-	if !rec.has(path) {
+	if !rec.has(path) && !n.mapped(rec, path) {
 		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is neither staged nor published at %s", fieldPath, volume, path)
 	}
 	at, err := n.place(fieldPath, path)
@@ -43,6 +43,29 @@ func (n *Node) at(volume, path string) (*record, *mnt.Place, *host.MountInfo, er
 		return nil, nil, nil, err
 	}
 	return rec, at, m, nil
+}
+
+// mapped reports whether path is where the kubelet has bound a block volume's device for itself. It asks
+// there for statistics (volumeDevices/PV/dev/POD), not where it had the volume published. The device's
+// number is what shows that it is this volume.
+func (n *Node) mapped(rec *record, path string) bool {
+	if !rec.Block || rec.Device == "" {
+		return false
+	}
+	at, err := n.place(fieldPath, path)
+	if err != nil {
+		return false
+	}
+	defer at.Close()
+	if m, err := at.Mounted(); err != nil || m == nil {
+		return false
+	}
+	number, err := at.Device()
+	if err != nil {
+		return false
+	}
+	ours, err := n.host.DeviceNumber(rec.Device)
+	return err == nil && number == ours
 }
 
 func (n *Node) expand(ctx context.Context, volume, path string, required, limit int64) (int64, error) {

@@ -18,6 +18,8 @@ type bed struct {
 	*suite
 	t  *testing.T
 	ns string
+	// started is when the scenario began: what the driver's logs say before is not about it.
+	started time.Time
 	// volumes are the PersistentVolumes that the scenario had, which have to be gone in the end.
 	volumes map[string]bool
 	// timed is off for scenarios that disturb the driver: their times say nothing of usual ones.
@@ -27,7 +29,7 @@ type bed struct {
 // newBed makes the namespace, and has it dismantled at the scenario's end.
 func newBed(t *testing.T, s *suite) *bed {
 	t.Helper()
-	b := &bed{suite: s, t: t, volumes: map[string]bool{}, timed: true}
+	b := &bed{suite: s, t: t, started: time.Now(), volumes: map[string]bool{}, timed: true}
 	ctx, cancel := context.WithTimeout(t.Context(), requestLimit)
 	defer cancel()
 	ns, err := s.cluster.typed.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -156,14 +158,9 @@ func (b *bed) findVolumes(ctx context.Context) {
 // deleteAll deletes all objects of resources in the namespace at once and waits until they are gone.
 func (b *bed) deleteAll(ctx context.Context, resources ...string) {
 	b.t.Helper()
-	now := int64(0)
 	for _, r := range resources {
-		options := metav1.DeleteOptions{}
-		if r == pods {
-			options.GracePeriodSeconds = &now
-		}
 		s := selection{resource: r, namespace: b.ns}
-		if err := s.in(b.cluster).DeleteCollection(ctx, options, metav1.ListOptions{}); err != nil {
+		if err := s.in(b.cluster).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 			b.t.Error(err)
 		}
 	}

@@ -62,11 +62,11 @@ func (b *bed) describeDriver(ctx context.Context, text *strings.Builder) {
 		fmt.Fprintln(text, "  driver:", err)
 		return
 	}
-	tail := int64(logTail)
+	tail, since := int64(logTail), metav1.NewTime(b.started)
 	for _, p := range list.Items {
 		fmt.Fprintf(text, "  driver pod %s: %s\n", p.Name, describePod(&p))
 		for _, c := range p.Spec.Containers {
-			data, err := core.GetLogs(p.Name, &corev1.PodLogOptions{Container: c.Name, TailLines: &tail}).DoRaw(ctx)
+			data, err := core.GetLogs(p.Name, &corev1.PodLogOptions{Container: c.Name, TailLines: &tail, SinceTime: &since}).DoRaw(ctx)
 			if err != nil {
 				data = []byte(err.Error())
 			}

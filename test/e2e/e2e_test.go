@@ -41,6 +41,7 @@ func useScenarios() []scenario {
 		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
 		{name: "expand in use", smoke: true, needs: expand, run: expandInUse},
 		{name: "expand a block volume", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandBlock},
+		{name: "expand too far", needs: func(c Can) bool { return c.Expand && c.Capacity }, run: expandTooFar},
 		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},
 		{name: "clone", smoke: true, needs: clone, run: cloneClaim},
 		{name: "copies find their source", run: copiesFindTheirSource,
@@ -52,6 +53,7 @@ func useScenarios() []scenario {
 		{name: "read only", run: readOnly},
 		{name: "two pods share a volume", run: twoPodsShare},
 		{name: "retain", run: retain},
+		{name: "stats reach the kubelet", run: statsReachKubelet},
 		{name: "fsGroup", run: fsGroup},
 		{name: "subPath", run: subPath},
 	}

@@ -57,11 +57,13 @@ func asBlock(c *corev1.PersistentVolumeClaim) {
 // pod describes a pod that does nothing by itself, with a volume at [dataDir]: what happens in it, scenarios
 // start with [bed.exec].
 func (b *bed) pod(name, claim string, change ...func(*corev1.Pod)) *corev1.Pod {
-	none := int64(0)
+	// Not 0: such a pod is gone from the API at once, before the kubelet has let go of its volumes. And with
+	// a process namespace of the pod the program is not the first in it, so that SIGTERM ends it.
+	grace, shared := int64(1), true
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: b.ns},
 		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: &none,
+			TerminationGracePeriodSeconds: &grace, ShareProcessNamespace: &shared,
 			Containers: []corev1.Container{{
 				Name: "test", Image: b.cluster.Image, Command: []string{"sleep", "infinity"},
 				VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: dataDir}},
@@ -184,7 +186,7 @@ func (b *bed) start(p *corev1.Pod) *corev1.Pod {
 	return p
 }
 
-// deletePod deletes a pod and waits until the kubelet has let go of its volumes.
+// deletePod deletes a pod and waits until it is gone: the kubelet has unpublished its volumes then.
 func (b *bed) deletePod(name string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)

@@ -92,6 +92,21 @@ func expandBlock(b *bed) {
 	b.verify("pod", blockDevice, dataMiB, sum)
 }
 
+// expandTooFar asks for more than any node has: the claim says why not, and takes back what it asked for.
+func expandTooFar(b *bed) {
+	b.timed = false
+	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), "", "")
+	sum := b.write("pod", dataFile, dataMiB)
+	b.patch(selection{resource: claims, namespace: b.ns}, "data", `{"spec":{"resources":{"requests":{"storage":"14Ti"}}}}`)
+	c := await(b, one(claims, b.ns, "data"), "the claim to say why it does not grow", func(c *corev1.PersistentVolumeClaim) (bool, string) {
+		s := describeClaim(c)
+		return strings.Contains(s, b.driver.FullSays), s
+	})
+	b.t.Logf("the claim: %s", describeClaim(c))
+	b.grow("data", "pod", b.fileSystemSize)
+	b.verify("pod", dataFile, dataMiB, sum)
+}
+
 // rawBlock gives a pod the device, and another pod the same one with the same bytes.
 func rawBlock(b *bed) {
 	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("first", "data", withDevice), timings.PVCBound, timings.PodRunning)

@@ -1,0 +1,49 @@
+#!/bin/sh
+# The tests that need a cluster: Dozo in the lab's Kubernetes, our own scenarios, then the upstream storage suite.
+# Usage: hack/e2e.sh [--smoke]     --smoke: only the scenarios for every change
+# A lab that it starts it takes down; one that is up already (DOZO_LAB_NAME, e2e by default) it leaves up, with
+# Dozo in it brought up to date. docs/testing.md has the variables.
+set -eu
+cd "$(dirname "$0")/.."
+smoke=
+case "${1:-}" in
+--smoke) smoke=-short ;;
+'') ;;
+*) echo "usage: hack/e2e.sh [--smoke]" >&2; exit 2 ;;
+esac
+driver=${DOZO_E2E_DRIVER:-loopfile}
+export DOZO_LAB_NAME="${DOZO_LAB_NAME:-e2e}"
+out=$PWD/coverage
+mkdir -p "$out" bin
+go build -o bin/lab ./test/lab/cmd/lab
+
+cleanup() {
+	rc=$?
+	trap - EXIT
+	bin/lab down || true
+	exit "$rc"
+}
+if [ "$(bin/lab kubectl get --raw /readyz 2>/dev/null || true)" != ok ]; then
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	bin/lab up
+fi
+bin/lab install
+KUBECONFIG=$(bin/lab env | sed -n "s/^export KUBECONFIG='\(.*\)'$/\1/p")
+export KUBECONFIG
+
+rc=0
+go -C test/e2e vet ./...
+rm -f "$out/e2e-timings.json"
+DOZO_E2E_TIMINGS=$out/e2e-timings.json go tool gotestsum --format testname --hide-summary=skipped --jsonfile "$out/e2e.json" \
+	--raw-command -- go -C test/e2e test -json -count=1 -timeout 30m -parallel "${DOZO_E2E_PARALLEL:-4}" $smoke ./... || rc=$?
+[ ! -e "$out/e2e-timings.json" ] || go -C test/e2e run ./cmd/results timings "$out/e2e-timings.json"
+[ -z "$smoke" ] || exit $rc
+
+list=$PWD/test/e2e/upstream/$driver.skip
+rm -rf "$out/upstream"
+bin/lab e2e --driver "test/e2e/upstream/$driver.yaml" --skip "$(go -C test/e2e run ./cmd/results skip "$list")" \
+	--procs "${DOZO_E2E_PROCS:-3}" --out "$out/upstream" || rc=$?
+go -C test/e2e run ./cmd/results suite "$list" "$out/upstream/report.json"
+exit $rc

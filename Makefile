@@ -11,7 +11,7 @@ demo: node-packages build ## install what is needed, build, and see Dozo work (a
 	hack/as-root.sh bin/dozo demo $(FLAGS)
 
 .PHONY: test
-test: packages ## install what is needed, and run every check and test (as root, about 5 minutes)
+test: packages ## install what is needed, and run every check and test (as root, about 10 minutes)
 	hack/test.sh
 
 .PHONY: build

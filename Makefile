@@ -39,7 +39,7 @@ node-packages:
 	@hack/install-packages.sh hack/node-packages.txt
 
 .PHONY: e2e
-e2e: lab-packages ## test Dozo in a real Kubernetes: our scenarios and the upstream suite (as root, about 30 minutes)
+e2e: lab-packages ## test Dozo in a real Kubernetes: our scenarios and the upstream suite (as root, about 15 minutes)
 	hack/e2e.sh
 
 .PHONY: e2e-smoke

@@ -133,6 +133,11 @@ func summarise(data []byte, list skipList, out io.Writer) error {
 	for _, reason := range order {
 		fmt.Fprintf(out, "%5d skipped: %s\n", reasons[reason], reason)
 	}
+	for _, skip := range list {
+		if reasons["our list: "+skip.reason] == 0 {
+			fmt.Fprintf(out, "      no test: %s  # %s; take it off our list\n", skip.pattern, skip.reason)
+		}
+	}
 	_, err := fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return err
 }

@@ -32,7 +32,7 @@ bench: node-packages ## measure the driver's operations on loop devices (as root
 
 .PHONY: packages
 packages: ## install the Debian packages that tests need
-	@hack/install-packages.sh hack/node-packages.txt test/lab/host-packages.txt
+	@hack/install-packages.sh hack/node-packages.txt hack/test-packages.txt test/lab/host-packages.txt
 
 .PHONY: node-packages
 node-packages:

@@ -203,6 +203,9 @@ func TestKilledTestLeavesNothing(t *testing.T) {
 // kernels are the direct children of a process that are guests.
 func kernels(t *testing.T, parent int) []string {
 	t.Helper()
+	if _, err := exec.LookPath("pgrep"); err != nil {
+		t.Fatalf("%v; run make packages", err)
+	}
 	out, _ := lab.Try(t, "pgrep", "-x", "-P", strconv.Itoa(parent), "linux.uml|linux")
 	return strings.Fields(out)
 }

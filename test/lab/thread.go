@@ -68,7 +68,8 @@ func separate(dir string) error {
 		do   func() error
 	}{
 		{"make mounts private", func() error {
-			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+			// Not private: a copy of somebody's mount would keep its device busy after they unmounted it.
+			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 		}},
 		{"bind " + dir, func() error { return unix.Mount(dir, dir, "", unix.MS_BIND, "") }},
 		{"make the host's files read-only", func() error {

@@ -108,10 +108,10 @@ func (d *demo) left() ([]string, error) {
 
 // devices lists the loop devices over files below the demo's directory.
 func (d *demo) devices() (found []string) {
-	files, _ := filepath.Glob(d.Host.Sys("block", "loop*", "loop", "backing_file")) // the pattern is well-formed
-	for _, f := range files {
-		if file, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(file), d.Dir+"/") {
-			found = append(found, "loop device "+d.Host.Dev(filepath.Base(filepath.Dir(filepath.Dir(f)))))
+	devices, _ := d.Host.LoopDevices() // fails only for a pattern that is not well-formed
+	for _, l := range devices {
+		if strings.HasPrefix(l.File, d.Dir+"/") {
+			found = append(found, "loop device "+l.Path)
 		}
 	}
 	return found

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -57,18 +58,17 @@ func release(dir string) {
 		return
 	}
 	for _, m := range slices.Backward(table) {
-		if len(m.MountPoint) > len(dir) && m.MountPoint[:len(dir)] == dir {
+		if strings.HasPrefix(m.MountPoint, dir+"/") {
 			_ = h.Thaw("release", m.MountPoint) // most are not frozen
 			_ = unix.Unmount(m.MountPoint, unix.MNT_DETACH)
 		}
 	}
-	devices, _ := filepath.Glob(h.Sys("block", "loop*", "loop", "backing_file"))
+	devices, _ := h.LoopDevices()
 	for _, d := range devices {
-		file, err := os.ReadFile(d)
-		if err != nil || !bytes.HasPrefix(file, []byte(dir)) {
+		if !strings.HasPrefix(d.File, dir) {
 			continue
 		}
-		if f, err := os.Open(h.Dev(filepath.Base(filepath.Dir(filepath.Dir(d))))); err == nil {
+		if f, err := os.Open(d.Path); err == nil {
 			_ = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
 			f.Close()
 		}

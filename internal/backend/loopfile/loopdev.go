@@ -76,22 +76,20 @@ func (b *Backend) attached(image string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	devices, err := filepath.Glob(b.host.Sys("block", "loop*", "loop", "backing_file"))
+	devices, err := b.host.LoopDevices()
 	if err != nil {
 		return "", err
 	}
 	for _, d := range devices {
-		path, err := os.ReadFile(d)
-		if err != nil || !strings.HasSuffix(strings.TrimSpace(string(path)), "/"+rel) {
-			continue // detached meanwhile, or another's
+		if !strings.HasSuffix(d.File, "/"+rel) {
+			continue
 		}
-		dev := b.host.Dev(filepath.Base(filepath.Dir(filepath.Dir(d))))
-		ours, err := backs(dev, &st)
+		ours, err := backs(d.Path, &st)
 		if err != nil {
-			return "", errs.E(errs.Unavailable, "%s: %w", dev, err)
+			return "", errs.E(errs.Unavailable, "%s: %w", d.Path, err)
 		}
 		if ours {
-			return dev, nil
+			return d.Path, nil
 		}
 	}
 	return "", nil

@@ -42,15 +42,13 @@ func Left(t testing.TB, dir string) []string {
 			points = append(points, m.MountPoint)
 		}
 	}
-	devices, err := filepath.Glob(h.Sys("block", "loop*", "loop", "backing_file"))
+	devices, err := h.LoopDevices()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range devices {
-		if file, err := os.ReadFile(d); err == nil { // else it was detached meanwhile
-			if rel, ok := strings.CutPrefix(strings.TrimSpace(string(file)), dir+"/"); ok {
-				found = append(found, "loop device over "+rel)
-			}
+		if rel, ok := strings.CutPrefix(d.File, dir+"/"); ok {
+			found = append(found, "loop device over "+rel)
 		}
 	}
 	err = filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {

@@ -109,7 +109,7 @@ func TestOnlyCommandsNameTheKinds(t *testing.T) {
 			t.Errorf("%s imports backend/all: only commands choose kinds", f)
 		}
 	}
-	for _, dir := range []string{"internal/pool", "internal/node", "internal/csi", "internal/wire"} {
+	for _, dir := range []string{"internal/pool", "internal/node", "internal/csi"} {
 		for _, f := range sources(t) {
 			if path.Dir(f) != dir {
 				continue

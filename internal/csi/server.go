@@ -1,5 +1,5 @@
 // Package csi is the Container Storage Interface in front of all pools: it translates between CSI's
-// messages and package pool and package node, and is the only importer of CSI and of gRPC's codes.
+// messages and package pool and package node, and is the only importer of CSI.
 //
 // A request is checked here as far as it is a matter of form: fields that are missing, handles,
 // topology, access modes. What a volume may be is decided by its pool, what happens to it on a node

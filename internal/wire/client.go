@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -108,7 +109,7 @@ func (c *Client) meet(ctx context.Context) error {
 		if err := c.fromStatus(ctx, err); !errs.Is(err, errs.Aborted) {
 			return err
 		}
-		return errs.E(errs.Unavailable, "%s does not answer (%w); does dozo lvmd run?", c.where(), err)
+		return errs.E(errs.Unavailable, "%s does not answer (%s); does dozo lvmd run?", c.where(), status.Convert(err).Message())
 	}
 	c.hello, c.mask = hello, fromMask(hello.GetMask())
 	if hello.GetProtocol() < Protocol {

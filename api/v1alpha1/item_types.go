@@ -65,3 +65,9 @@ type ItemStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// Item returns the parts that NodeVolumes and NodeSnapshots have in common.
+func (v *NodeVolume) Item() (*ItemSpec, *ItemStatus) { return &v.Spec.ItemSpec, &v.Status.ItemStatus }
+
+// Item returns the parts that NodeVolumes and NodeSnapshots have in common.
+func (s *NodeSnapshot) Item() (*ItemSpec, *ItemStatus) { return &s.Spec.ItemSpec, &s.Status.ItemStatus }

@@ -57,7 +57,7 @@ var layers = []layer{
 		why: "the agent brings objects onto local pools: it knows no front and no kind"},
 	{of: "internal/agent/remote", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pool"}, never: []string{"google.golang.org/grpc"},
 		why: "the other end of the agent speaks to it through objects only"},
-	{of: "internal/controller", uses: []string{"internal/controller/*"}, why: "the list of reconcilers is a list"},
+	{of: "internal/controller", uses: []string{"api/*", "internal/controller/*"}, why: "the list of reconcilers is a list"},
 	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc"},
 		why: "a reconciler sees objects: storage is the agents' work"},
 	{of: "cmd/*", uses: []string{"internal/*", "api/*"}, why: "commands wire; they may import all"},

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
@@ -49,7 +50,7 @@ func (a *Agent) addPools(mgr manager.Manager, s *session) error {
 	}
 	return builder.ControllerManagedBy(mgr).Named("pool").
 		For(&v1alpha1.Pool{}).
-		Watches(&corev1.Node{}, allPools).
+		Watches(&corev1.Node{}, allPools, builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(workers(8)).
 		Complete(r)
 }

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,6 +62,10 @@ func Kind(k backend.Kind, v *View) backend.Kind {
 	k.Open = func(_ context.Context, c backend.Config) (backend.Backend, error) { return New(c.Pool, v), nil }
 	return k
 }
+
+// Budget is the longest that one call may wait for a node. Nothing is lost by giving up: what the node does
+// goes on, and the next call meets it.
+func Budget() time.Duration { return 2 * time.Minute }
 
 // Close is [backend.Backend]. There is nothing to close.
 func (b *Backend) Close() error { return nil }

@@ -33,9 +33,9 @@ metadata:
 // Install builds Dozo from this source, installs it or brings the installation
 // up to date, and proves that a claim is bound and a pod writes to it.
 func (l *Lab) Install(ctx context.Context, in Installation) error {
-	s, err := readSpec(l.Run())
+	s, err := l.spec()
 	if err != nil {
-		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+		return err
 	}
 	tools, err := l.toolchain(ctx)
 	if err != nil {

@@ -60,8 +60,8 @@ func (l *Lab) printNodes(ctx context.Context, out io.Writer, s *spec) error {
 		if ready {
 			message = "ready"
 		}
-		fmt.Fprintf(out, "node %s  kubelet %s  %s  %s\n", n.Metadata.Name,
-			n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, message)
+		fmt.Fprintf(out, "node %s  kubelet %s  %s  Linux %s  %s\n", n.Metadata.Name,
+			n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, n.Status.NodeInfo.KernelVersion, message)
 	}
 	return nil
 }

@@ -87,6 +87,14 @@ func (s *spec) kernels() string {
 	return fmt.Sprintf(" with kernels of their own and %d MiB each", s.Guest.MemoryMiB)
 }
 
+// runtime is the program that starts containers.
+func (s *spec) runtime() string {
+	if s.Guest != nil {
+		return guestRuntime
+	}
+	return "runc"
+}
+
 // builtWithRace tells that this program has the race detector.
 func builtWithRace() bool {
 	info, ok := debug.ReadBuildInfo()

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -48,9 +50,12 @@ func (l *Lab) Exec(ctx context.Context, node string, args []string, streams agen
 
 // execGuest has the node's agent run the program.
 func (l *Lab) execGuest(ctx context.Context, s *spec, n nodeSpec, args []string, streams agent.Streams) error {
+	if state, err := l.power(ctx, http.MethodGet, n.Name, ""); err != nil || state == powerOff {
+		return cmp.Or(err, fmt.Errorf("node %s has no power: lab boot %s", n.Name, n.Name))
+	}
 	conn, err := l.dialInside(net.JoinHostPort(n.address(), agentPort))
 	if err != nil {
-		return fmt.Errorf("node %s does not answer; has it power? %w", n.Name, err)
+		return fmt.Errorf("node %s does not answer: %w", n.Name, err)
 	}
 	config, err := agentTLS(s.pkiDir(), adminUser)
 	if err != nil {

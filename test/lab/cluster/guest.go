@@ -19,7 +19,7 @@ import (
 type guestSpec struct {
 	Cache     string // where the cores that guests are pinned to are counted
 	Root      string // the image of their root disk
-	Store     string // the image of the disk with containerd's state, see makeStoreDisk
+	Store     string // the image of the disk with containerd's state, see storeDisk
 	MemoryMiB int
 	Disks     []int64 // bytes of each empty disk
 }
@@ -28,9 +28,13 @@ type guestSpec struct {
 // one there can be, so that the empty disks come first.
 const storeDevice = "ubdp"
 
+// guestRuntime starts containers in guests. Starting a program is what a guest
+// does slowest, and runc is a large one that runs several times a container.
+const guestRuntime = "crun"
+
 // guestPackages are what a node needs besides what every guest has.
 func guestPackages() []string {
-	return []string{"conntrack", "containerd", "containernetworking-plugins", "iptables", "runc"}
+	return []string{"conntrack", "containerd", "containernetworking-plugins", guestRuntime, "iptables"}
 }
 
 // provideGuests makes what the cache lacks for guests, for a caller that holds

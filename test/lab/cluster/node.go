@@ -139,7 +139,7 @@ func (s *spec) configureNode(n nodeSpec, root nodeRoot, cgroup string) error {
 	}
 	for name, content := range map[string]string{
 		kubeletConfigFile: kubeletConfig(cgroup),
-		containerdConfig:  containerdToml(),
+		containerdConfig:  containerdToml(s.runtime()),
 		filepath.Join(cniConfigDir, "10-bridge.conflist"): cniConfig(n.podSubnet()),
 		"/etc/hostname":    n.Name + "\n",
 		"/etc/machine-id":  fmt.Sprintf("%032x\n", 0xd020+n.Index),

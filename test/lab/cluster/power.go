@@ -21,7 +21,7 @@ import (
 // Crash cuts a node's power: its kernel ends at once, and what it had not yet
 // handed to its disks is lost. Only a node with a kernel of its own has power.
 func (l *Lab) Crash(ctx context.Context, node string) error {
-	if err := l.power(ctx, node, powerOff); err != nil {
+	if _, err := l.power(ctx, http.MethodPut, node, powerOff); err != nil {
 		return err
 	}
 	l.Progress.Step("node %s: power cut", node)
@@ -44,7 +44,7 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 		return err
 	}
 	start := time.Now()
-	if err := l.power(ctx, node, powerOn); err != nil {
+	if _, err := l.power(ctx, http.MethodPut, node, powerOn); err != nil {
 		return err
 	}
 	err = l.await(ctx, readyTimeout, func(ctx context.Context) error {
@@ -68,23 +68,24 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 	return nil
 }
 
-// What is done to a node's power.
+// The states of a node's power.
 const (
 	powerOn  = "on"
 	powerOff = "off"
 )
 
-// power asks the cluster's manager, whose children the nodes' kernels are.
-func (l *Lab) power(ctx context.Context, node, to string) error {
+// power sets or gets the state of a node's power. It asks the cluster's
+// manager, whose children the nodes' kernels are.
+func (l *Lab) power(ctx context.Context, method, node, to string) (state string, err error) {
 	s, err := l.spec()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := s.node(node); err != nil {
-		return err
+		return "", err
 	}
 	if s.Guest == nil {
-		return fmt.Errorf("node %s shares this machine's kernel and has no power of its own: start the lab with up --kernel guest", node)
+		return "", fmt.Errorf("node %s shares this machine's kernel and has no power of its own: start the lab with up --kernel guest", node)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -94,20 +95,20 @@ func (l *Lab) power(ctx context.Context, node, to string) error {
 			return (&net.Dialer{}).DialContext(ctx, "unix", s.powerSocket())
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://lab/nodes/"+node+"/power", strings.NewReader(to))
+	request, err := http.NewRequestWithContext(ctx, method, "http://lab/nodes/"+node+"/power", strings.NewReader(to))
 	if err != nil {
-		return err
+		return "", err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("node %s: %w", node, err)
+		return "", fmt.Errorf("node %s: %w", node, err)
 	}
 	defer response.Body.Close()
 	said, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = errors.New(strings.TrimSpace(string(said)))
 	}
-	return err
+	return string(said), err
 }
 
 // supply is the power of the nodes that have kernels of their own.
@@ -138,6 +139,9 @@ func (p *supply) serve() error {
 		return err
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /nodes/{node}/power", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, p.get(r.PathValue("node"))) // an error means that who asked has gone
+	})
 	mux.HandleFunc("PUT /nodes/{node}/power", func(w http.ResponseWriter, r *http.Request) {
 		to, err := io.ReadAll(io.LimitReader(r.Body, 16))
 		if err == nil {
@@ -152,6 +156,16 @@ func (p *supply) serve() error {
 		p.sup.report(event{Name: "power", Failed: true, Message: err.Error()})
 	}()
 	return nil
+}
+
+// get returns the state of a node's power.
+func (p *supply) get(name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g := p.guests[name]; g != nil && g.running() {
+		return powerOn
+	}
+	return powerOff
 }
 
 // set switches a node's power, and returns when it is so.

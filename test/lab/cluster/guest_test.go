@@ -73,7 +73,7 @@ func testPower(t *testing.T, lab *Lab) {
 		powerCycle(t, lab, name)
 	}
 	var got string
-	eventually(t, 3*time.Minute, func() (err error) {
+	eventually(t, 5*time.Minute, func() (err error) {
 		got, err = tryKubectl(t, lab, "", "exec", "lab-proof", "--", "sh", "-c", sum)
 		return err
 	})

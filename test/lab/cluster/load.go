@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dozo-dev/dozo/test/lab/agent"
@@ -20,16 +20,28 @@ func (l *Lab) LoadArchive(ctx context.Context, archive string) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range s.Nodes {
-		if err := l.loadOn(ctx, n, archive); err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
+	name := "-"
+	if s.Guest != nil {
+		// Ten times faster than through the network. The lab's directory is one that guests see.
+		copied := filepath.Join(l.Run(), "load.tar")
+		if err := copyFile(archive, copied, 0o600); err != nil {
+			return err
 		}
+		defer os.Remove(copied)
+		name = hostRoot + copied
 	}
-	return nil
+	errs := make([]error, len(s.Nodes))
+	var all sync.WaitGroup
+	for i, n := range s.Nodes {
+		all.Go(func() { errs[i] = l.loadOn(ctx, n, archive, name) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
-// loadOn imports an archive on a node.
-func (l *Lab) loadOn(ctx context.Context, n nodeSpec, archive string) error {
+// loadOn imports an archive on a node. There it has the given name, "-" for
+// standard input.
+func (l *Lab) loadOn(ctx context.Context, n nodeSpec, archive, name string) error {
 	file, err := os.Open(archive)
 	if err != nil {
 		return err
@@ -37,10 +49,14 @@ func (l *Lab) loadOn(ctx context.Context, n nodeSpec, archive string) error {
 	defer file.Close()
 	ctx, cancel := context.WithTimeout(ctx, importTimeout)
 	defer cancel()
+	streams := agent.Streams{}
+	if name == "-" {
+		streams.In = file
+	}
 	var said bytes.Buffer
-	err = l.Exec(ctx, n.Name, ctrImportArgs("-"), agent.Streams{In: file, Out: io.Discard, Err: &said})
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, lastLines(said.String(), 5))
+	streams.Err = &said
+	if err := l.Exec(ctx, n.Name, ctrImportArgs(name), streams); err != nil {
+		return fmt.Errorf("node %s: %w: %s", n.Name, err, lastLines(said.String(), 5))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dozo-dev/dozo/test/lab/uml"
@@ -68,10 +69,12 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 	return nil
 }
 
-// The states of a node's power.
+// The states of a node's power, and how long a kernel may take to end.
 const (
 	powerOn  = "on"
 	powerOff = "off"
+
+	cutTimeout = 30 * time.Second
 )
 
 // power sets or gets the state of a node's power. It asks the cluster's
@@ -125,7 +128,7 @@ type guest struct {
 	boots  int
 	kernel *exec.Cmd     // of the last boot
 	ended  chan struct{} // closed at its end
-	cut    bool          // which was wanted
+	cut    atomic.Bool   // which was wanted
 }
 
 func newSupply(s *spec, sup *supervisor) *supply {
@@ -192,12 +195,16 @@ func (p *supply) cut(n nodeSpec) error {
 	if g == nil || !g.running() {
 		return fmt.Errorf("node %s has no power", n.Name)
 	}
-	g.cut = true
+	g.cut.Store(true)
 	if err := g.kernel.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-g.ended
-	return nil
+	select {
+	case <-g.ended:
+		return nil
+	case <-time.After(cutTimeout):
+		return fmt.Errorf("the kernel of node %s is still there %v after being killed: it may hang on a device", n.Name, cutTimeout)
+	}
 }
 
 // boot starts a node's kernel, on the core with the fewest guests.
@@ -231,7 +238,8 @@ func (p *supply) boot(n nodeSpec) error {
 		release()
 		return err
 	}
-	g.cut, g.ended = false, make(chan struct{})
+	g.cut.Store(false)
+	g.ended = make(chan struct{})
 	go p.watch(n, g, console.Name(), release)
 	return nil
 }
@@ -241,7 +249,7 @@ func (p *supply) watch(n nodeSpec, g *guest, log string, release func()) {
 	err := g.kernel.Wait()
 	release()
 	e := event{Node: n.Name, Name: "kernel", Message: "power cut"}
-	if !g.cut {
+	if !g.cut.Load() {
 		e = event{Node: n.Name, Name: "kernel", Failed: true, Message: fmt.Sprint("ended: ", err), Log: tail(log, 25)}
 	}
 	p.sup.report(e)

@@ -153,12 +153,16 @@ func (l *Lab) copySelf(ctx context.Context, target string, inGuests bool) error 
 		_, err = goCommand(filepath.Join(source, "..", "..", ".."), buildTimeout, "build", "-o", target, "./test/lab/cmd/lab").run(ctx)
 		return err
 	}
-	in, err := os.Open(self)
+	return copyFile(self, target, 0o755)
+}
+
+func copyFile(source, target string, mode os.FileMode) error {
+	in, err := os.Open(source)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}

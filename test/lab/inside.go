@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ const (
 	outcomeSkip = "skip"
 	outcomeFail = "fail"
 
+	kickPeriod = 100 * time.Millisecond
 	// kernelTail is how many bytes of the kernel's log a failed test shows.
 	kernelTail = 6000
 )
@@ -106,12 +108,12 @@ func provide(t *testing.T, g Guest) error {
 // stayAwake keeps the guest from waiting for ever; it has no network if the
 // address is "".
 func stayAwake(own string) error {
-	if err := uml.KeepDiskAwake(); err != nil || own == "" {
+	if err := uml.KeepDiskAwake(kickPeriod); err != nil || own == "" {
 		return err
 	}
 	network, err := netip.ParsePrefix(own)
 	if err != nil {
 		return fmt.Errorf("%s: %w", envAddress, err)
 	}
-	return uml.KeepNetworkAwake(network)
+	return uml.KeepNetworkAwake(network, kickPeriod)
 }

@@ -28,6 +28,9 @@ const (
 	// agentPort is where a guest runs programs for lab exec.
 	agentPort = "7443"
 	adminUser = "admin"
+	// kickPeriod is longer than in tests of one operation: kicks took a tenth
+	// of a busy node's time.
+	kickPeriod = 500 * time.Millisecond
 )
 
 // keptDirs are directories of a node that are on the disk with what it keeps.
@@ -36,7 +39,7 @@ func keptDirs() []string { return []string{"containerd", "kubelet", "dozo"} }
 // guestNode is what a guest that is a node runs after init.sh: RUN-DIRECTORY
 // NODE, the directory as the host has it.
 func guestNode(args []string) error {
-	if err := uml.KeepDiskAwake(); err != nil {
+	if err := uml.KeepDiskAwake(kickPeriod); err != nil {
 		return err
 	}
 	s, err := readSpec(hostRoot + args[0])
@@ -75,7 +78,7 @@ func (s *spec) assembleGuest(n nodeSpec) error {
 	return inOrder(
 		func() error { return ipBatch(ctx, "link set vec0 name "+nodeInterface) },
 		func() error { return nodeNetworkUp(ctx, s, n) },
-		func() error { return uml.KeepNetworkAwake(own) },
+		func() error { return uml.KeepNetworkAwake(own, kickPeriod) },
 		func() error { return loadModules(ctx) },
 		func() error {
 			return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1\n"), 0o644)

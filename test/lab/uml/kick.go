@@ -10,14 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const kickPeriod = 100 * time.Millisecond
-
 // KeepDiskAwake and KeepNetworkAwake, called in a machine, keep it from waiting
 // for ever, until it ends. The kernel (6.1 to 7.3 at least) may lose the signal
 // for a finished disk or network request when signals nest; the next request is
 // answered together with the lost one. So there is one small read and one
-// packet to everybody in each period.
-func KeepDiskAwake() error {
+// packet to everybody in each period: so long does a lost signal last.
+func KeepDiskAwake(period time.Duration) error {
 	root, err := unix.Open("/dev/ubda", unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the root disk: %w", err)
@@ -28,7 +26,7 @@ func KeepDiskAwake() error {
 	}
 	reads := make(chan struct{}, 8) // a read may itself be the lost one: the next ones wake it
 	go func() {
-		for range time.Tick(kickPeriod) {
+		for range time.Tick(period) {
 			select {
 			case reads <- struct{}{}:
 				go func() {
@@ -44,13 +42,13 @@ func KeepDiskAwake() error {
 
 // KeepNetworkAwake is for the network that the machine's own address is in;
 // see KeepDiskAwake.
-func KeepNetworkAwake(own netip.Prefix) error {
+func KeepNetworkAwake(own netip.Prefix, period time.Duration) error {
 	conn, err := net.Dial("udp", broadcast(own))
 	if err != nil {
 		return fmt.Errorf("reach the other guests: %w", err)
 	}
 	go func() {
-		for range time.Tick(kickPeriod) {
+		for range time.Tick(period) {
 			_, _ = conn.Write([]byte{0})
 		}
 	}()

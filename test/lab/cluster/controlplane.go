@@ -14,7 +14,7 @@ import (
 const (
 	etcdURL      = "http://127.0.0.1:2379"
 	etcdPeerURL  = "http://127.0.0.1:2380"
-	readyTimeout = 3 * time.Minute
+	readyTimeout = 5 * time.Minute
 )
 
 // clusterInit is process 1 of the cluster's namespaces: RUN-DIRECTORY.

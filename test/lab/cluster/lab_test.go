@@ -117,7 +117,7 @@ spec:
 // service account tokens.
 func testPods(t *testing.T, lab *Lab) {
 	kubectl(t, lab, probeManifest, "apply", "-f", "-")
-	kubectl(t, lab, "", "rollout", "status", "daemonset/probe", "--timeout=90s")
+	kubectl(t, lab, "", "rollout", "status", "daemonset/probe", "--timeout=5m")
 	pods := strings.Fields(kubectl(t, lab, "", "get", "pods", "-l", "app=probe", "-o", "name"))
 	if len(pods) != 2 {
 		t.Fatalf("%d pods, not one per node: %v", len(pods), pods)
@@ -244,7 +244,7 @@ func tryKubectl(t *testing.T, lab *Lab, stdin string, args ...string) (string, e
 	out, err := command{
 		args:    append([]string{filepath.Join(s.Bin, "kubectl"), "--kubeconfig", lab.Kubeconfig()}, args...),
 		stdin:   strings.NewReader(stdin),
-		timeout: 2 * time.Minute,
+		timeout: 6 * time.Minute,
 	}.run(t.Context())
 	return string(out), err
 }

@@ -40,6 +40,7 @@ func useScenarios() []scenario {
 	return []scenario{
 		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
 		{name: "expand in use", smoke: true, needs: expand, run: expandInUse},
+		{name: "expand ext4 in use", needs: expand, run: expandExt4InUse},
 		{name: "expand a block volume", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandBlock},
 		{name: "expand too far", needs: func(c Can) bool { return c.Expand && c.Capacity }, run: expandTooFar},
 		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},

@@ -14,7 +14,7 @@ import (
 const (
 	etcdURL      = "http://127.0.0.1:2379"
 	etcdPeerURL  = "http://127.0.0.1:2380"
-	readyTimeout = 3 * time.Minute
+	readyTimeout = 5 * time.Minute
 )
 
 // clusterInit is process 1 of the cluster's namespaces: RUN-DIRECTORY.
@@ -51,10 +51,8 @@ func clusterManager(args []string) error {
 	if err := s.startStore(sup); err != nil {
 		return err
 	}
-	for _, n := range s.Nodes {
-		if err := s.startNode(n, events, sup); err != nil {
-			return fmt.Errorf("starting node %s: %w", n.Name, err)
-		}
+	if err := s.startNodes(events, sup); err != nil {
+		return err
 	}
 	api, err := newAPIClient(filepath.Join(s.Run, "pki"), serverURL)
 	if err != nil {
@@ -116,6 +114,27 @@ func (s *spec) startControllers(sup *supervisor) error {
 		"--authorization-kubeconfig="+pki("scheduler.kubeconfig"),
 		"--cert-dir="+s.pkiDir(), "--leader-elect=false", "--v=1",
 	)
+}
+
+// startNodes starts nodes of either kind.
+func (s *spec) startNodes(events *os.File, sup *supervisor) error {
+	start := func(n nodeSpec) error { return s.startNode(n, events, sup) }
+	if s.Guest != nil {
+		if err := connectGuests(context.Background(), s); err != nil {
+			return err
+		}
+		supply := newSupply(s, sup)
+		if err := supply.serve(); err != nil {
+			return err
+		}
+		start = func(n nodeSpec) error { return supply.set(n.Name, powerOn) }
+	}
+	for _, n := range s.Nodes {
+		if err := start(n); err != nil {
+			return fmt.Errorf("starting node %s: %w", n.Name, err)
+		}
+	}
+	return nil
 }
 
 // startNode starts a node's init in nested namespaces and plugs its cable in.

@@ -1,4 +1,4 @@
-package lab
+package uml
 
 import (
 	"errors"
@@ -12,15 +12,15 @@ import (
 // maximalSlots bounds how many guests of all processes are spread over cores.
 const maximalSlots = 64
 
-// leaseCore picks the core with the fewest guests; release gives the place
+// LeaseCore picks the core with the fewest guests; release gives the place
 // back. A guest's kernel and its processes wake each other all the time: on one
 // core they run two to three times as fast as when they wander.
 //
 // Places are locked files in the cache, so that test packages which run at the
 // same time spread too: place 0 is on the first core, place 1 on the second,
 // and so on around.
-func leaseCore(cache string) (core int, release func(), err error) {
-	cores, err := allowedCores()
+func LeaseCore(cache string) (core int, release func(), err error) {
+	cores, err := AllowedCores()
 	if err != nil {
 		return 0, nil, err
 	}
@@ -39,8 +39,8 @@ func leaseCore(cache string) (core int, release func(), err error) {
 	return 0, nil, errors.New("too many guests run on this machine: use a smaller go test -p")
 }
 
-// allowedCores are the cores that the test's process may use.
-func allowedCores() ([]int, error) {
+// AllowedCores are the cores that the test's process may use.
+func AllowedCores() ([]int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(unix.Getpid(), &set); err != nil {
 		return nil, os.NewSyscallError("sched_getaffinity", err)
@@ -54,8 +54,8 @@ func allowedCores() ([]int, error) {
 	return cores, nil
 }
 
-// pin lets the calling thread, and what it starts, run on the given cores only.
-func pin(cores ...int) error {
+// Pin lets the calling thread, and what it starts, run on the given cores only.
+func Pin(cores ...int) error {
 	var set unix.CPUSet
 	for _, core := range cores {
 		set.Set(core)

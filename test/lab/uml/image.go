@@ -1,4 +1,4 @@
-package lab
+package uml
 
 import (
 	"bytes"
@@ -27,15 +27,16 @@ var initScript string
 var lvmConfig string
 
 const (
-	modulesDir = "/usr/lib/uml/modules"
+	// ModulesDir is where the host has the kernel's modules.
+	ModulesDir = "/usr/lib/uml/modules"
 	// imageVersion changes when makeTree or makeImage changes.
 	imageVersion = "2"
 	// imageSize is the root's size in bytes; the file is sparse.
 	imageSize = 4 << 30
 )
 
-// cacheDir is where images and the directories of running tests live.
-func cacheDir() (string, error) {
+// CacheDir is where images and the directories of running tests live.
+func CacheDir() (string, error) {
 	dir := os.Getenv("DOZO_LAB_CACHE")
 	if dir == "" {
 		base, err := os.UserCacheDir()
@@ -50,9 +51,10 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// image builds the guests' root file system or finds it in the cache. Of
-// several processes one builds and the others wait.
-func image(ctx context.Context, cache string, extra []string) (string, error) {
+// Image builds the machines' root file system or finds it in the cache, and
+// returns the path of the file. It has the packages of guest-packages.txt and
+// the extra ones. Of several processes one builds and the others wait.
+func Image(ctx context.Context, cache string, extra []string) (string, error) {
 	suite, err := hostSuite()
 	if err != nil {
 		return "", err
@@ -126,11 +128,11 @@ func buildImage(ctx context.Context, cache, path, suite string, packages []strin
 	defer os.RemoveAll(dir)
 
 	start := time.Now()
-	progress("building the guests' root file system of %d packages from Debian %s; this takes minutes, once", len(packages), suite)
+	Progress("building the guests' root file system of %d packages from Debian %s; this takes minutes, once", len(packages), suite)
 	if err := makeTree(ctx, dir, suite, packages); err != nil {
 		return err
 	}
-	progress("packages installed after %v, writing %s", time.Since(start).Round(time.Second), path)
+	Progress("packages installed after %v, writing %s", time.Since(start).Round(time.Second), path)
 	temp := filepath.Join(dir, "image")
 	if err := makeImage(ctx, dir, temp); err != nil {
 		return err
@@ -138,13 +140,13 @@ func buildImage(ctx context.Context, cache, path, suite string, packages []strin
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	progress("root file system ready after %v", time.Since(start).Round(time.Second))
+	Progress("root file system ready after %v", time.Since(start).Round(time.Second))
 	return nil
 }
 
 // makeTree installs the packages below dir/root from the host's own package sources.
 func makeTree(ctx context.Context, dir, suite string, packages []string) error {
-	sources, err := hostOutput(ctx, nil, "apt-get", "indextargets",
+	sources, err := HostOutput(ctx, nil, "apt-get", "indextargets",
 		"--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages", "Origin: Debian")
 	if err != nil {
 		return err
@@ -161,7 +163,7 @@ func makeTree(ctx context.Context, dir, suite string, packages []string) error {
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		"--include=" + strings.Join(packages, ","), suite, root, "-"}
-	if _, err := hostOutput(ctx, bytes.NewReader(sources), "mmdebstrap", args...); err != nil {
+	if _, err := HostOutput(ctx, bytes.NewReader(sources), "mmdebstrap", args...); err != nil {
 		return fmt.Errorf("%w; if a package was not found, run apt-get update and look it up with apt-cache policy", err)
 	}
 	return finishTree(root)
@@ -186,7 +188,7 @@ func finishTree(root string) error {
 			return err
 		}
 	}
-	return os.Symlink("/host"+modulesDir, filepath.Join(root, "usr/lib/modules"))
+	return os.Symlink("/host"+ModulesDir, filepath.Join(root, "usr/lib/modules"))
 }
 
 // makeImage writes the tree into a sparse ext4 file, with nothing mounted. It
@@ -203,7 +205,7 @@ func makeImage(ctx context.Context, dir, path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = hostOutput(ctx, nil, "mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=16",
+	_, err = HostOutput(ctx, nil, "mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=16",
 		"-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", "-d", filepath.Join(dir, "root"), path)
 	return err
 }
@@ -224,7 +226,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		if !told {
-			progress("another process builds the root file system; waiting")
+			Progress("another process builds the root file system; waiting")
 		}
 		select {
 		case <-ctx.Done():
@@ -235,7 +237,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// progress tells what takes long, also when go test shows no test's log.
-func progress(format string, args ...any) {
+// Progress tells what takes long, also when go test shows no test's log.
+func Progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "lab: "+format+"\n", args...)
 }

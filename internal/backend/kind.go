@@ -20,6 +20,11 @@ type Kind struct {
 	MaxSize     int64       // bytes: larger ones are refused
 	NodeBound   bool        // a volume lives on one node and is used only there
 
+	// Features returns what a pool with these options can do; nil options: what some pool of the kind
+	// can. A pool is given no more than this, whatever its backend implements. A nil Features is a kind
+	// whose pools can do what their backend implements, and that is not reached through another process.
+	Features func(options map[string]string) Features
+
 	// Open opens a pool. It changes nothing on the storage but what makes it recognisable as ours.
 	// errs.Invalid for options that cannot be, errs.Unavailable if the storage does not answer.
 	Open func(ctx context.Context, c Config) (Backend, error)

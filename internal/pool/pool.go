@@ -26,7 +26,7 @@ type Pool struct {
 
 // Options are what pools share.
 type Options struct {
-	Node    string               // the node this process runs on
+	Node    string               // the node this process runs on; "": none, its pools are on the nodes they say
 	Log     *slog.Logger         // nil: slog.Default()
 	Observe func(o Observation)  // called once for each operation that ended; may be nil
 	Now     func() time.Time     // nil: time.Now
@@ -60,7 +60,11 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	return New(s.Name, kind, b, o), nil
+	p := New(s.Name, kind, b, o)
+	if kind.Features != nil {
+		p.caps = p.caps.Mask(kind.Features(options))
+	}
+	return p, nil
 }
 
 // New makes a pool of a backend that is open already.
@@ -88,6 +92,11 @@ func (p *Pool) Node() string { return p.opts.Node }
 
 // Capabilities are what the pool can do, found once when it was opened.
 func (p *Pool) Capabilities() Capabilities { return p.caps }
+
+// elsewhere reports whether the pool is on this node only, and the node is another one.
+func (p *Pool) elsewhere(node string) bool {
+	return p.kind.NodeBound && p.opts.Node != "" && node != p.opts.Node
+}
 
 // Close waits for running operations until ctx is done, and closes the backend.
 func (p *Pool) Close(ctx context.Context) error {

@@ -103,6 +103,7 @@ func Kind(o Options) backend.Kind {
 		MinSize:     MinSize,
 		MaxSize:     MaxSize,
 		NodeBound:   o.NodeBound,
+		Features:    func(map[string]string) backend.Features { return backend.AllFeatures() },
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
 			mu.Lock()
 			defer mu.Unlock()

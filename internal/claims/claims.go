@@ -48,7 +48,7 @@ type Volume struct {
 // has: what is not found there is asked for again, live.
 type Reader struct {
 	Cache client.Reader
-	Live  client.Reader
+	Live  client.Client
 	Kinds []backend.Kind // those whose volumes matter: node-bound ones
 }
 

@@ -16,11 +16,11 @@ const (
 	madeTime = 2 * time.Second
 )
 
-// promise is room that is spoken for: the one volume that has the key will be made on one of the nodes.
+// promise is room that is spoken for: the one volume that has the key will be made in one of the cells,
+// which are one pool on several nodes.
 type promise struct {
-	pool    string
 	bytes   int64
-	nodes   []string // one, if settled
+	cells   []*cell // one, if settled
 	settled bool
 	until   time.Time
 }
@@ -33,9 +33,9 @@ type promises struct {
 
 // put makes or replaces the promise to a volume.
 func (p *promises) put(key string, new promise) {
+	p.count(&new, new.bytes) // first, so that cells in both stay
 	p.remove(key)
 	p.byKey[key] = &new
-	p.count(&new, new.bytes)
 }
 
 func (p *promises) remove(key string) {
@@ -45,14 +45,13 @@ func (p *promises) remove(key string) {
 	}
 	delete(p.byKey, key)
 	p.count(old, -old.bytes)
-	for _, node := range old.nodes {
-		p.table.drop(old.pool, node)
+	for _, c := range old.cells {
+		p.table.drop(c)
 	}
 }
 
 func (p *promises) count(m *promise, bytes int64) {
-	for _, node := range m.nodes {
-		c := p.table.cell(m.pool, node)
+	for _, c := range m.cells {
 		if m.settled {
 			c.settled += bytes
 		} else {

@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // Room is what a pool has for new volumes on one node, in bytes.
 type Room struct {
 	Available int64 // for all of them together
@@ -18,10 +20,11 @@ type PoolRoom struct {
 // cell is a pool on a node. Promises are kept also for a node that is not known yet, or no more: it may
 // come back with the volumes.
 type cell struct {
-	room    Room
-	known   bool
-	settled int64 // bytes promised to volumes that will be made here
-	offered int64 // bytes promised to volumes that will be made here or elsewhere
+	node, pool string
+	room       Room
+	known      bool
+	settled    int64 // bytes promised to volumes that will be made here
+	offered    int64 // bytes promised to volumes that will be made here or elsewhere
 }
 
 // free is what is left for new volumes after all promises, or without the offers.
@@ -39,30 +42,45 @@ func (c *cell) holds(n need, offers bool) bool {
 	return n.total <= free && n.largest <= min(free, c.room.MaxVolume)
 }
 
-// table is the cells by pool and node.
-type table map[string]map[string]*cell
+// table is the cells of each node. A node has few pools.
+type table map[string][]*cell
 
-func (t table) cell(pool, node string) *cell {
-	nodes := t[pool]
-	if nodes == nil {
-		nodes = map[string]*cell{}
-		t[pool] = nodes
+// find returns a pool on a node, nil if nothing is known of it nor promised.
+func (t table) find(pool, node string) *cell {
+	for _, c := range t[node] {
+		if c.pool == pool {
+			return c
+		}
 	}
-	c := nodes[node]
+	return nil
+}
+
+// column returns a pool on each of the nodes, nil where [table.find] has none.
+func (t table) column(pool string, nodes []string) []*cell {
+	cells := make([]*cell, len(nodes))
+	for i, node := range nodes {
+		cells[i] = t.find(pool, node)
+	}
+	return cells
+}
+
+// cell returns a pool on a node.
+func (t table) cell(pool, node string) *cell {
+	c := t.find(pool, node)
 	if c == nil {
-		c = &cell{}
-		nodes[node] = c
+		c = &cell{pool: pool, node: node}
+		t[node] = append(t[node], c)
 	}
 	return c
 }
 
 // drop forgets a cell of which nothing is known and nothing promised.
-func (t table) drop(pool, node string) {
-	c := t[pool][node]
-	if c == nil || c.known || c.settled != 0 || c.offered != 0 {
+func (t table) drop(c *cell) {
+	if c.known || c.settled != 0 || c.offered != 0 {
 		return
 	}
-	if delete(t[pool], node); len(t[pool]) == 0 {
-		delete(t, pool)
+	left := slices.DeleteFunc(t[c.node], func(o *cell) bool { return o == c })
+	if t[c.node] = left; len(left) == 0 {
+		delete(t, c.node)
 	}
 }

@@ -54,7 +54,7 @@ func (s *Scheduler) SetRooms(node string, rooms Rooms) {
 		c := s.promises.table.cell(pool, node)
 		c.known, c.room = false, Room{}
 		if _, stays := rooms[pool]; !stays {
-			s.promises.table.drop(pool, node)
+			s.promises.table.drop(c)
 		}
 	}
 	for pool, r := range rooms {
@@ -87,10 +87,11 @@ func (s *Scheduler) Settle(v claims.Volume, node string) {
 	if err != nil {
 		return // it cannot be made
 	}
-	if old := s.promises.byKey[v.Key]; old != nil && old.settled && old.nodes[0] == node && old.pool == pool && old.bytes == v.Bytes {
+	c := s.promises.table.cell(pool, node)
+	if old := s.promises.byKey[v.Key]; old != nil && old.settled && old.cells[0] == c && old.bytes == v.Bytes {
 		return // told again: its time does not begin anew
 	}
-	s.promises.put(v.Key, promise{pool: pool, bytes: v.Bytes, nodes: []string{node}, settled: true, until: s.now().Add(settledTime)})
+	s.promises.put(v.Key, promise{bytes: v.Bytes, cells: []*cell{c}, settled: true, until: s.now().Add(settledTime)})
 	s.tell()
 }
 
@@ -174,11 +175,12 @@ func (s *Scheduler) filter(volumes []claims.Volume, nodes []string, last bool) (
 	if err != nil {
 		return Verdict{}, nil, err
 	}
-	v = judge(s.promises.table, needs, nodes)
+	columns := columnsOf(s.promises.table, needs, nodes)
+	v = judge(columns, needs, nodes)
 	if len(v.Passed) == 0 && v.contended && !last {
 		return v, s.changed, nil
 	}
-	s.offer(volumes, v.names(nodes))
+	s.offer(volumes, columns, v.Passed)
 	return v, nil, nil
 }
 
@@ -192,8 +194,9 @@ func (s *Scheduler) Prioritize(volumes []claims.Volume, nodes []string) ([]int64
 	if err != nil {
 		return nil, err
 	}
-	scores := grade(s.promises.table, s.weights, needs, nodes)
-	s.offer(volumes, nodes)
+	columns := columnsOf(s.promises.table, needs, nodes)
+	scores := grade(columns, s.weights, len(nodes))
+	s.offer(volumes, columns, nil)
 	return scores, nil
 }
 
@@ -224,18 +227,18 @@ func (s *Scheduler) withdraw(volumes []claims.Volume) (needs, error) {
 	return all, nil
 }
 
-// offer promises the volumes room on the nodes. With one node that is where they will be.
-func (s *Scheduler) offer(volumes []claims.Volume, nodes []string) {
-	if len(nodes) == 0 {
-		return
+// offer promises the volumes room on the nodes with the indexes, or all with nil.
+func (s *Scheduler) offer(volumes []claims.Volume, columns []column, nodes []int) {
+	offered := map[string][]*cell{}
+	for _, c := range columns {
+		offered[c.pool] = c.pick(nodes)
 	}
 	for _, v := range volumes {
-		if v.Settled {
+		pool, err := s.poolOf(v)
+		if v.Settled || err != nil || len(offered[pool]) == 0 {
 			continue
 		}
-		if pool, err := s.poolOf(v); err == nil {
-			s.promises.put(v.Key, promise{pool: pool, bytes: v.Bytes, nodes: nodes, until: s.now().Add(offerTime)})
-		}
+		s.promises.put(v.Key, promise{bytes: v.Bytes, cells: offered[pool], until: s.now().Add(offerTime)})
 	}
 }
 

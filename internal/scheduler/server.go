@@ -2,14 +2,15 @@ package scheduler
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,8 @@ type Server struct {
 	Ready     func() error                                                // why no answer can be given yet; nil if it can
 	Log       *slog.Logger
 	Observe   func(verb string, took time.Duration, status int) // called after each request
+
+	buffers sync.Pool // of *bytes.Buffer, for bodies: with full nodes they are large, and all of a size
 }
 
 // Handler returns what serves POST /filter, POST /prioritize and GET /healthz.
@@ -60,7 +63,7 @@ func (s *Server) Handler() http.Handler {
 type question struct {
 	pod   *corev1.Pod
 	names []string
-	items [][]byte // Node objects as they came; nil if there were only names
+	items [][]byte // Node objects as they came, in the body's memory; nil if there were only names
 	full  bool     // Node objects came
 }
 
@@ -70,10 +73,7 @@ func (s *Server) verb(name string, answer func(context.Context, http.ResponseWri
 		start, status := time.Now(), http.StatusOK
 		err := s.Ready()
 		if err == nil {
-			var q question
-			if q, err = readQuestion(w, r); err == nil {
-				err = answer(r.Context(), w, q)
-			}
+			err = s.answer(w, r, answer)
 		}
 		if err != nil {
 			status = statusOf(err)
@@ -95,28 +95,26 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-func readQuestion(w http.ResponseWriter, r *http.Request) (question, error) {
-	body, err := readBody(w, r)
-	if err != nil {
-		return question{}, err
+// answer reads the question and has it answered. What was read is used again for the next one.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(context.Context, http.ResponseWriter, question) error) error {
+	body, _ := s.buffers.Get().(*bytes.Buffer)
+	if body == nil {
+		body = &bytes.Buffer{}
 	}
-	return parseQuestion(body)
-}
-
-// readBody reads a body into memory that was taken once, if it has the length that was announced.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	defer s.buffers.Put(body)
+	body.Reset()
 	if r.ContentLength > maxBody {
-		return nil, fmt.Errorf("the body: %w", &http.MaxBytesError{Limit: maxBody})
+		return errs.E(errs.Invalid, "the body: %w", &http.MaxBytesError{Limit: maxBody})
 	}
-	limited := http.MaxBytesReader(w, r.Body, maxBody)
-	if r.ContentLength < 0 {
-		return io.ReadAll(limited)
+	body.Grow(int(max(0, r.ContentLength)) + bytes.MinRead) // what ReadFrom wants beyond it
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		return errs.E(errs.Invalid, "the body: %w", err)
 	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(limited, body); err != nil {
-		return nil, errs.E(errs.Invalid, "the body: %w", err)
+	q, err := parseQuestion(body.Bytes())
+	if err != nil {
+		return err
 	}
-	return body, nil
+	return answer(r.Context(), w, q)
 }
 
 // parseQuestion reads the JSON of ExtenderArgs. errs.Invalid says what is wrong or missing.
@@ -131,8 +129,8 @@ func parseQuestion(body []byte) (question, error) {
 			q.pod = &corev1.Pod{}
 			err = json.Unmarshal(value, q.pod)
 		case strings.EqualFold(key, "nodenames"):
-			q.names, q.items, nodes = nil, nil, true
-			q.full, err = false, json.Unmarshal(value, &q.names)
+			q.items, nodes, q.full = nil, true, false
+			q.names, err = skimNames(value)
 		case strings.EqualFold(key, "nodes"):
 			nodes, q.full = true, true
 			q.items, q.names, err = skimNodes(value)

@@ -47,20 +47,52 @@ func (v Verdict) names(nodes []string) []string {
 	return names
 }
 
-// judge decides for each node. It changes nothing.
-func judge(t table, n needs, nodes []string) Verdict {
-	v := Verdict{Passed: make([]int, 0, len(nodes)), Refused: map[string]string{}}
-	poolNeeds := reasonsOf(n)
-	for i, node := range nodes {
-		reason, contended := "", false
-		for _, p := range n.nodes {
-			if p.node != node {
-				reason = fmt.Sprintf("%s has to be on node %s", p.volume, p.node)
+// column is a pool on each of the nodes in question.
+type column struct {
+	pool  string
+	need  need
+	cells []*cell // nil where the pool is not
+}
+
+func columnsOf(t table, n needs, nodes []string) []column {
+	var all []column
+	for _, pool := range slices.Sorted(maps.Keys(n.pools)) {
+		all = append(all, column{pool, n.pools[pool], t.column(pool, nodes)})
+	}
+	return all
+}
+
+// pick returns the cells with the indexes, or all with nil, where the pool is.
+func (c column) pick(indexes []int) []*cell {
+	picked := make([]*cell, 0, len(c.cells))
+	for i := range c.cells {
+		at := i
+		if indexes != nil {
+			if i == len(indexes) {
 				break
 			}
+			at = indexes[i]
 		}
-		if reason == "" {
-			reason, contended = poolNeeds.refuse(t, node)
+		if c.cells[at] != nil {
+			picked = append(picked, c.cells[at])
+		}
+	}
+	return picked
+}
+
+// judge decides for each node. It changes nothing.
+func judge(columns []column, n needs, nodes []string) Verdict {
+	v := Verdict{Passed: make([]int, 0, len(nodes)), Refused: map[string]string{}}
+	reasons := make([]reasons, len(columns))
+	for i, c := range columns {
+		reasons[i] = reasonsOf(c)
+	}
+	for i, node := range nodes {
+		reason, contended := n.misplaced(node), false
+		for k := 0; k < len(columns) && (reason == "" || contended); k++ {
+			if r, only := refuse(columns[k], i, reasons[k]); r != "" {
+				reason, contended = r, only // unless another pool has not even that
+			}
 		}
 		if reason == "" {
 			v.Passed = append(v.Passed, i)
@@ -72,70 +104,63 @@ func judge(t table, n needs, nodes []string) Verdict {
 	return v
 }
 
-// poolReasons is a need with what is said to a node that cannot meet it, written once for all nodes.
-type poolReasons struct {
-	pool                   string
-	need                   need
-	none, total, max, hold string
-}
-
-type allReasons []poolReasons
-
-func reasonsOf(n needs) allReasons {
-	var all allReasons
-	for _, pool := range slices.Sorted(maps.Keys(n.pools)) {
-		need := n.pools[pool]
-		all = append(all, poolReasons{
-			pool: pool, need: need,
-			none:  fmt.Sprintf("pool %s is not on this node", pool),
-			total: fmt.Sprintf("pool %s has no room for %s", pool, backend.FormatSize(need.total)),
-			max:   fmt.Sprintf("pool %s cannot have a volume of %s", pool, backend.FormatSize(need.largest)),
-			hold:  fmt.Sprintf("pool %s has its room promised to other pods", pool),
-		})
-	}
-	return all
-}
-
-// refuse returns why a node cannot have the volumes, and whether only offers to others stand in the way.
-func (all allReasons) refuse(t table, node string) (reason string, contended bool) {
-	for _, r := range all {
-		c := t[r.pool][node]
-		switch {
-		case c == nil || !c.known:
-			return r.none, false
-		case c.holds(r.need, true):
-			continue
-		case c.holds(r.need, false):
-			reason, contended = r.hold, true // unless another pool has not even that
-		case r.need.total > c.room.Available:
-			return r.total, false
-		case r.need.largest > c.room.MaxVolume:
-			return r.max, false
-		default:
-			return r.hold, false
+// misplaced says why a node is not where all volumes can be that have to be on one.
+func (n needs) misplaced(node string) string {
+	for _, p := range n.nodes {
+		if p.node != node {
+			return fmt.Sprintf("%s has to be on node %s", p.volume, p.node)
 		}
 	}
-	return reason, contended
+	return ""
+}
+
+// reasons is what is said to a node, written once for all of them.
+type reasons struct{ absent, total, largest, promised string }
+
+func reasonsOf(c column) reasons {
+	return reasons{
+		absent:   fmt.Sprintf("pool %s is not on this node, or not ready", c.pool),
+		total:    fmt.Sprintf("pool %s has no room for %s", c.pool, backend.FormatSize(c.need.total)),
+		largest:  fmt.Sprintf("pool %s cannot have a volume of %s", c.pool, backend.FormatSize(c.need.largest)),
+		promised: fmt.Sprintf("pool %s has its room promised to other pods", c.pool),
+	}
+}
+
+// refuse returns why a node cannot have the volumes of a pool, and whether only offers to others stand in
+// the way.
+func refuse(col column, node int, r reasons) (reason string, contended bool) {
+	c := col.cells[node]
+	switch {
+	case c == nil || !c.known:
+		return r.absent, false
+	case c.holds(col.need, true):
+		return "", false
+	case c.holds(col.need, false):
+		return r.promised, true
+	case col.need.total > c.room.Available:
+		return r.total, false
+	case col.need.largest > c.room.MaxVolume:
+		return r.largest, false
+	}
+	return r.promised, false
 }
 
 // grade returns the score of each node, which is that of the worst of the pools. A pod that needs
 // nothing finds all nodes equal.
-func grade(t table, w Weights, n needs, nodes []string) []int64 {
-	scores := make([]int64, len(nodes))
-	if len(n.pools) == 0 {
+func grade(columns []column, w Weights, nodes int) []int64 {
+	scores := make([]int64, nodes)
+	if len(columns) == 0 {
 		return scores
 	}
-	for i, node := range nodes {
-		score := extenderv1.MaxExtenderPriority
-		for pool := range n.pools {
-			c := t[pool][node]
-			if c == nil || !c.known {
-				score = extenderv1.MinExtenderPriority
-				break
+	for i := range scores {
+		scores[i] = extenderv1.MaxExtenderPriority
+		for _, col := range columns {
+			score := extenderv1.MinExtenderPriority
+			if c := col.cells[i]; c != nil && c.known {
+				score = w.Score(col.pool, c.free(true))
 			}
-			score = min(score, w.Score(pool, c.free(true)))
+			scores[i] = min(scores[i], score)
 		}
-		scores[i] = score
 	}
 	return scores
 }

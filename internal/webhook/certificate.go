@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,7 +44,7 @@ type Certificate struct {
 	Host          string           // that the API server asks for: SERVICE.NAMESPACE.svc
 	Log           *slog.Logger
 
-	now     func() time.Time // nil: time.Now
+	age     time.Duration // of what it makes; 0: certAge
 	current atomic.Pointer[tls.Certificate]
 }
 
@@ -102,7 +103,7 @@ func (c *Certificate) parse(secret *corev1.Secret) (*tls.Certificate, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(secret.Data[secretCAs])
-	now := c.clock()
+	now := time.Now()
 	if _, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: c.Host, Roots: roots, CurrentTime: now}); err != nil {
 		return nil, errs.E(errs.Invalid, "%w", err)
 	}
@@ -114,7 +115,7 @@ func (c *Certificate) parse(secret *corev1.Secret) (*tls.Certificate, error) {
 
 // renew puts a new pair into a secret. The authority of the old one stays trusted.
 func (c *Certificate) renew(secret *corev1.Secret) error {
-	chain, key, err := cert.GenerateSelfSignedCertKeyWithOptions(cert.SelfSignedCertKeyOptions{Host: c.Host, MaxAge: certAge})
+	chain, key, err := cert.GenerateSelfSignedCertKeyWithOptions(cert.SelfSignedCertKeyOptions{Host: c.Host, MaxAge: cmp.Or(c.age, certAge)})
 	if err != nil {
 		return errs.E(errs.Internal, "making a certificate: %w", err)
 	}
@@ -152,13 +153,6 @@ func (c *Certificate) trust(ctx context.Context, authorities []byte) error {
 	c.Log.Info("telling the API server whom to trust", "configuration", c.Configuration)
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	return classify(c.Client.Patch(ctx, &w, patch), "webhook configuration %s", c.Configuration)
-}
-
-func (c *Certificate) clock() time.Time {
-	if c.now != nil {
-		return c.now()
-	}
-	return time.Now()
 }
 
 // classify gives an error of the API server its kind; nil stays nil.

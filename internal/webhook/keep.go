@@ -49,7 +49,7 @@ func (c *Certificate) Keep(ctx context.Context, from cache.Cache) error {
 	}
 	for {
 		again, err := c.Ensure(ctx)
-		wait := max(again.Sub(c.clock()), retryAfter)
+		wait := max(time.Until(again), retryAfter)
 		if err != nil && ctx.Err() == nil {
 			wait = retryAfter
 			if !errs.Is(err, errs.Aborted) { // another replica was faster

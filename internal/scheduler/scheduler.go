@@ -150,7 +150,10 @@ func (s *Scheduler) poolOf(v claims.Volume) (string, error) {
 const offerWait = 250 * time.Millisecond
 
 // Filter returns the verdict over nodes for a pod's volumes, and promises them the room on those that
-// passed. errs.Invalid if the volumes cannot be on any node, whatever is free.
+// passed. errs.Invalid if the volumes cannot be on any node, whatever is free. errs.Busy if no node passed,
+// and one would without promises to others: these end soon, with or without a volume, and kube-scheduler
+// tries a pod with an error again within seconds, while one that was refused waits for something to happen
+// in the cluster, and nothing may.
 func (s *Scheduler) Filter(ctx context.Context, volumes []claims.Volume, nodes []string) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, offerWait)
 	defer cancel()
@@ -177,8 +180,11 @@ func (s *Scheduler) filter(volumes []claims.Volume, nodes []string, last bool) (
 	}
 	columns := columnsOf(s.promises.table, needs, nodes)
 	v = judge(columns, needs, nodes)
-	if len(v.Passed) == 0 && v.contended && !last {
+	if len(v.Passed) == 0 && v.offered && !last {
 		return v, s.changed, nil
+	}
+	if len(v.Passed) == 0 && v.promised {
+		return v, nil, errs.E(errs.Busy, "the room for its volumes is promised to other pods; it will be tried again")
 	}
 	s.offer(volumes, columns, v.Passed)
 	return v, nil, nil

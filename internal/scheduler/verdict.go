@@ -36,7 +36,8 @@ type Verdict struct {
 	Passed  []int             // indexes of nodes
 	Refused map[string]string // node: reason, in words that are the same for many nodes, since events count them
 
-	contended bool // a node was refused only because of what is offered to others
+	offered  bool // a node was refused only because of what is offered to others
+	promised bool // a node was refused only because of what is promised to others, offered or settled
 }
 
 func (v Verdict) names(nodes []string) []string {
@@ -88,18 +89,22 @@ func judge(columns []column, n needs, nodes []string) Verdict {
 		reasons[i] = reasonsOf(c)
 	}
 	for i, node := range nodes {
-		reason, contended := n.misplaced(node), false
-		for k := 0; k < len(columns) && (reason == "" || contended); k++ {
-			if r, only := refuse(columns[k], i, reasons[k]); r != "" {
-				reason, contended = r, only // unless another pool has not even that
+		reason, worst := n.misplaced(node), fits
+		if reason != "" {
+			worst = lacks
+		}
+		for k := range columns {
+			if o := fit(columns[k], i); o > worst {
+				reason, worst = reasons[k].of(columns[k], i, o), o
 			}
 		}
-		if reason == "" {
+		if worst == fits {
 			v.Passed = append(v.Passed, i)
 			continue
 		}
 		v.Refused[node] = reason
-		v.contended = v.contended || contended
+		v.offered = v.offered || worst == offered
+		v.promised = v.promised || worst == offered || worst == promised
 	}
 	return v
 }
@@ -114,6 +119,29 @@ func (n needs) misplaced(node string) string {
 	return ""
 }
 
+// outcome says how volumes fit into a pool on a node, from well to worse.
+type outcome int
+
+const (
+	fits     outcome = iota
+	offered          // not beside what others are offered: that is settled in a moment
+	promised         // not beside what others were promised: their volumes are being made, or given up
+	lacks            // not at all
+)
+
+func fit(col column, node int) outcome {
+	c := col.cells[node]
+	switch {
+	case c == nil || !c.known || col.need.total > c.room.Available || col.need.largest > c.room.MaxVolume:
+		return lacks
+	case c.holds(col.need, true):
+		return fits
+	case c.holds(col.need, false):
+		return offered
+	}
+	return promised
+}
+
 // reasons is what is said to a node, written once for all of them.
 type reasons struct{ absent, total, largest, promised string }
 
@@ -126,23 +154,17 @@ func reasonsOf(c column) reasons {
 	}
 }
 
-// refuse returns why a node cannot have the volumes of a pool, and whether only offers to others stand in
-// the way.
-func refuse(col column, node int, r reasons) (reason string, contended bool) {
+func (r reasons) of(col column, node int, o outcome) string {
 	c := col.cells[node]
 	switch {
+	case o != lacks:
+		return r.promised
 	case c == nil || !c.known:
-		return r.absent, false
-	case c.holds(col.need, true):
-		return "", false
-	case c.holds(col.need, false):
-		return r.promised, true
+		return r.absent
 	case col.need.total > c.room.Available:
-		return r.total, false
-	case col.need.largest > c.room.MaxVolume:
-		return r.largest, false
+		return r.total
 	}
-	return r.promised, false
+	return r.largest
 }
 
 // grade returns the score of each node, which is that of the worst of the pools. A pod that needs

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -33,7 +34,7 @@ type clusterFlags struct {
 }
 
 func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
-	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the way to the API server (default: the pod's service account)")
+	fl.StringVar(&f.kubeconfig, "kubeconfig", "", kubeconfigHelp)
 	fl.Float32Var(&f.qps, "kube-api-qps", 50, "calls a second to the API server")
 	fl.IntVar(&f.burst, "kube-api-burst", 100, "calls to the API server in a burst")
 	if r.controller {
@@ -41,16 +42,15 @@ func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
 	}
 }
 
-// config is the way to the API server.
-func (f *clusterFlags) config() (*rest.Config, error) {
-	c, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
-	if f.kubeconfig == "" {
-		c, err = rest.InClusterConfig()
-	}
+const kubeconfigHelp = "`file` with how to reach the API server (default: the pod's service account)"
+
+// clusterConfig says how to reach the API server, and has its libraries log where we do.
+func clusterConfig(kubeconfig string, l *slog.Logger) (*rest.Config, error) {
+	log.SetLogger(logr.FromSlogHandler(l.Handler()))
+	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
 	}
-	c.QPS, c.Burst = f.qps, f.burst
 	c.UserAgent = "dozo/" + version()
 	return c, nil
 }
@@ -67,11 +67,11 @@ func serveCluster(ctx context.Context, o driverOptions) error {
 	if !o.kind.NodeBound {
 		return fmt.Errorf("--kind: %s is not bound to nodes, so no agent is needed: use --pool-config", o.kind.Name)
 	}
-	config, err := o.flags.cluster.config()
+	config, err := clusterConfig(o.flags.cluster.kubeconfig, o.log)
 	if err != nil {
 		return err
 	}
-	log.SetLogger(logr.FromSlogHandler(o.log.Handler()))
+	config.QPS, config.Burst = o.flags.cluster.qps, o.flags.cluster.burst
 	if o.role.node {
 		return serveNode(ctx, o, config)
 	}

@@ -36,7 +36,7 @@ func (l *Lab) StartAPIServer(ctx context.Context, dir string) (*APIServer, error
 	if err != nil {
 		return nil, err
 	}
-	if err := l.buildStore(ctx, tools); err != nil {
+	if err := l.buildSome(ctx, tools, "etcd", "kube-apiserver"); err != nil {
 		return nil, err
 	}
 	ports, err := freePorts(3)
@@ -65,9 +65,9 @@ func (l *Lab) StartAPIServer(ctx context.Context, dir string) (*APIServer, error
 	return a, nil
 }
 
-// buildStore makes etcd and the API server, if need be.
-func (l *Lab) buildStore(ctx context.Context, tools toolchain) error {
-	wanted := slices.DeleteFunc(clusterBinaries(), func(b binary) bool { return b.name != "etcd" && b.name != "kube-apiserver" })
+// buildSome makes the binaries with the names, if need be.
+func (l *Lab) buildSome(ctx context.Context, tools toolchain, names ...string) error {
+	wanted := slices.DeleteFunc(clusterBinaries(), func(b binary) bool { return !slices.Contains(names, b.name) })
 	if len(tools.missingBinaries(wanted)) == 0 {
 		return nil
 	}

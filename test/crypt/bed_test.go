@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend/loopfile"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/crypt"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
@@ -144,8 +146,8 @@ func (b *bed) unstage(v backend.Volume) {
 	if err := b.node.Unstage(b.t.Context(), handle(v), b.staging(v)); err != nil {
 		b.t.Fatal(err)
 	}
-	if left := mappings(b.t); len(left) > 0 && strings.Contains(strings.Join(left, " "), string(v.ID)) {
-		b.t.Errorf("still open: %v", left)
+	if slices.Contains(mappings(b.t), "/dev/mapper/"+crypt.Name(handle(v))) {
+		b.t.Errorf("%s is still open", handle(v))
 	}
 }
 

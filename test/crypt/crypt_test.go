@@ -50,7 +50,7 @@ func life(t *testing.T, b *bed) {
 		t.Errorf("grown to %d, %v, want the volume's size", size, err)
 	}
 	after, err := b.node.Stats(t.Context(), handle(v), target)
-	if err != nil || after.TotalBytes < before.TotalBytes+60*mib {
+	if err != nil || after.TotalBytes < before.TotalBytes+56*mib {
 		t.Errorf("the file system had %d bytes and has %d, %v", before.TotalBytes, after.TotalBytes, err)
 	}
 	if problems, err := b.node.Health(t.Context(), handle(v)); err != nil || len(problems) > 0 {

@@ -60,6 +60,7 @@ func life(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	b.secret(key)
+	t.Logf("cryptsetup status\n%s", lab.Output(t, "cryptsetup", "status", filepath.Base(mappings(t)[0])))
 	b.unstage(v)
 	b.unstage(v)
 	image, err := os.ReadFile(b.image(v))

@@ -257,9 +257,11 @@ func removeKey(ctx context.Context, h *host.Host, v Volume, k Key) error {
 	return failed("device "+v.Device, err)
 }
 
-// cryptsetup runs it and returns its exit status too, -1 if it did not end by itself.
+// cryptsetup runs it and returns its exit status too, -1 if it did not end by itself. It takes no lock of
+// its own, for which it wants to write below /run, that a container need not let it: whoever calls holds
+// the volume's.
 func cryptsetup(ctx context.Context, h *host.Host, op string, stdin []byte, args ...string) (code int, err error) {
-	args = append([]string{"--batch-mode"}, args...)
+	args = append([]string{"--batch-mode", "--disable-locks"}, args...)
 	_, err = h.Run(ctx, host.Cmd{Op: op, Name: "cryptsetup", Args: args, Stdin: stdin, Timeout: Timeout})
 	code, ran := host.ExitCode(err)
 	if !ran {

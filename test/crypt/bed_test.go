@@ -65,9 +65,9 @@ type bed struct {
 }
 
 // newBed starts a driver in a directory that has its own file system.
-func newBed(t *testing.T, dir string) *bed {
+func newBed(t *testing.T, dir string, runner host.Runner) *bed {
 	t.Helper()
-	b := &bed{t: t, dir: dir, said: &said{Runner: host.Exec{}}, log: &bytes.Buffer{}}
+	b := &bed{t: t, dir: dir, said: &said{Runner: runner}, log: &bytes.Buffer{}}
 	h := host.New()
 	h.Runner = b.said
 	for _, d := range []string{"images", "staging", "pods"} {

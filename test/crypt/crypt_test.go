@@ -10,6 +10,8 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/test/lab"
 )
@@ -22,7 +24,13 @@ func TestEncryption(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *bed){
 		"life": life, "keys": keys, "copies": copies, "block": block, "refuses": refuses, "interrupted": interrupted,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, newBed(t, onDisk(t))) })
+		t.Run(name, func(t *testing.T) {
+			var runner host.Runner = hosttest.CheapKeys{Runner: host.Exec{}}
+			if name == "life" { // as it is outside of tests
+				runner = host.Exec{}
+			}
+			test(t, newBed(t, onDisk(t), runner))
+		})
 	}
 }
 

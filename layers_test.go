@@ -40,6 +40,8 @@ var layers = []layer{
 	{of: "internal/backend/*", uses: []string{"internal/backend", "internal/errs", "internal/host"},
 		never: []string{"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc"},
 		why:   "a backend knows its storage and the host: never another kind, never Kubernetes, never who calls it"},
+	{of: "internal/host/crypt", uses: []string{"internal/host", "internal/host/fs", "internal/backend", "internal/errs"},
+		why: "encryption looks at a device as mkfs does before it writes to it"},
 	{of: "internal/host/*", uses: []string{"internal/host", "internal/backend", "internal/errs"},
 		why: "the host acts on a backend's data (Access), and knows no backend"},
 	{of: "internal/keylock", uses: []string{"internal/backend", "internal/errs"}, why: "locks know nothing of what they lock"},

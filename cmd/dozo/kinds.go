@@ -10,6 +10,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/pool"
 )
 
 func kindsCommand() *cobra.Command {
@@ -28,7 +29,7 @@ func kindsCommand() *cobra.Command {
 					return err
 				}
 			}
-			return nil
+			return printParameters(cmd.OutOrStdout(), "CLASS PARAMETER OF ALL", pool.EncryptionParameters())
 		},
 	}
 }

@@ -116,6 +116,7 @@ func (n *nodeService) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolum
 		MountOptions: use.mountFlags,
 		MkfsOptions:  mkfs,
 		ReadOnly:     use.readOnly,
+		Secrets:      r.GetSecrets(),
 	})
 	if err != nil {
 		return nil, err

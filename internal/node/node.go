@@ -44,7 +44,8 @@ type StageRequest struct {
 	FSType       string   // "": ext4, or whatever is there already
 	MountOptions []string // as for mount(8)
 	MkfsOptions  []string
-	ReadOnly     bool // every use of it on this node only reads
+	ReadOnly     bool              // every use of it on this node only reads
+	Secrets      map[string]string // of an encrypted volume: see package crypt; they are kept nowhere
 }
 
 // PublishRequest asks for a staged volume to appear at a path.

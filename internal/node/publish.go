@@ -114,10 +114,11 @@ func (p *publication) run(ctx context.Context) error {
 
 func (p *publication) block(ctx context.Context, m *host.MountInfo) error {
 	n := p.node
-	device, _, err := n.connect.Connect(ctx, p.rec.Access)
+	d, err := n.found(ctx, p.rec, false)
 	if err != nil {
 		return err
 	}
+	device := d.path
 	number, err := n.host.DeviceNumber(device)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (n *Node) teardown(ctx context.Context, rec *record) error {
 			return err
 		}
 	}
-	if err := n.connect.Disconnect(ctx, rec.Access); err != nil {
+	if err := n.detach(ctx, rec); err != nil {
 		return err
 	}
 	return n.forget("unstage.record", rec.Volume)

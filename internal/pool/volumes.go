@@ -28,7 +28,7 @@ type VolumeRequest struct {
 
 // Create makes a volume or returns the one that the same request made before.
 func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, error) {
-	b, err := p.request(r)
+	b, encrypt, err := p.request(r)
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -40,7 +40,11 @@ func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (
 		if err := p.fitSource(ctx, r, &b); err != nil {
 			return backend.Volume{}, err
 		}
-		return p.b.Create(ctx, b)
+		v, err := p.b.Create(ctx, b)
+		if err == nil && encrypt != nil {
+			v.Access = v.Access.Encrypted(*encrypt)
+		}
+		return v, err
 	})
 }
 
@@ -57,25 +61,30 @@ func (p *Pool) createKeys(r backend.Request) []string {
 }
 
 // request checks and completes all of r that can be without asking the storage.
-func (p *Pool) request(r VolumeRequest) (backend.Request, error) {
+func (p *Pool) request(r VolumeRequest) (b backend.Request, encrypt *backend.Encryption, err error) {
 	if err := checkName(r.Name); err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
-	parameters, err := backend.Complete("parameters", p.kind.Parameters, r.Parameters)
+	parameters, err := backend.Complete("parameters", p.Parameters(), r.Parameters)
 	if err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
-	size, err := p.size(r.Required, r.Limit)
+	encrypt = encryption(parameters)
+	required := r.Required
+	if encrypt != nil && required > 0 {
+		required = max(required, leastEncrypted)
+	}
+	size, err := p.size(required, r.Limit)
 	if err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
 	if err := p.fitNodes(r.Nodes); err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
 	return backend.Request{
 		ID: backend.IDFor(r.Name), Name: r.Name, Size: size, Limit: r.Limit,
 		Source: r.Source, Parameters: parameters, Nodes: r.Nodes,
-	}, nil
+	}, encrypt, nil
 }
 
 func checkName(name string) error {

@@ -10,9 +10,9 @@ import (
 // driver advertises follows from them and from the services that run; a pool that cannot do what
 // another can refuses with errs.Unsupported.
 type features struct {
-	expand, clone, snapshot, group, health bool
-	nodeBound                              bool // some volumes can be reached from some nodes only
-	nodeExpands                            bool // growing a volume is the node's work alone
+	expand, clone, snapshot, group, health, modify bool
+	nodeBound                                      bool // some volumes can be reached from some nodes only
+	nodeExpands                                    bool // growing a volume is the node's work alone
 }
 
 func featuresOf(pools *pool.Set) features {
@@ -24,6 +24,7 @@ func featuresOf(pools *pool.Set) features {
 		f.snapshot = f.snapshot || c.Snapshotter != nil
 		f.group = f.group || c.Snapshotter != nil && c.GroupSnapshotter != nil
 		f.health = f.health || c.Checker != nil
+		f.modify = f.modify || c.Modifier != nil
 		f.nodeBound = f.nodeBound || p.Kind().NodeBound
 	}
 	return f
@@ -73,6 +74,9 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 			csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 			csi.ControllerServiceCapability_RPC_GET_SNAPSHOT)
 	}
+	if f.modify {
+		all = append(all, csi.ControllerServiceCapability_RPC_MODIFY_VOLUME)
+	}
 	if f.health {
 		all = append(all,
 			csi.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH,
@@ -121,6 +125,8 @@ func (f features) serves(method string) bool {
 	case csi.Controller_ControllerGetVolumeHealth_FullMethodName,
 		csi.Controller_ControllerListVolumeHealth_FullMethodName:
 		return f.health
+	case csi.Controller_ControllerModifyVolume_FullMethodName:
+		return f.modify
 	case csi.GroupController_CreateVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_DeleteVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_GetVolumeGroupSnapshot_FullMethodName:

@@ -12,6 +12,7 @@ type Capabilities struct {
 	Activator        backend.Activator
 	Marker           backend.Marker
 	Checker          backend.Checker
+	Modifier         backend.Modifier
 }
 
 // Find looks for every optional interface of b. Nobody else asserts types.
@@ -24,5 +25,6 @@ func Find(b backend.Backend) Capabilities {
 	c.Activator, _ = b.(backend.Activator)
 	c.Marker, _ = b.(backend.Marker)
 	c.Checker, _ = b.(backend.Checker)
+	c.Modifier, _ = b.(backend.Modifier)
 	return c
 }

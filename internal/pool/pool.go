@@ -7,6 +7,7 @@ package pool
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -22,6 +23,8 @@ type Pool struct {
 	caps  Capabilities
 	locks *keylock.Locks
 	opts  Options
+
+	inline int64 // bytes; see InlineLimit
 }
 
 // Options are what pools share.
@@ -52,15 +55,19 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 	if _, err := backend.ParseID(s.Name); err != nil {
 		return nil, errs.E(errs.Invalid, "pool name: %w", err)
 	}
-	options, err := backend.Complete("options", kind.Options, s.Options)
+	options, err := backend.Complete("options", slices.Concat(kind.Options, CommonOptions(kind)), s.Options)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
+	inline, _ := backend.ParseSize(options[OptionInlineLimit]) // checked by the declaration
+	delete(options, OptionInlineLimit)
 	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	return New(s.Name, kind, b, o), nil
+	p := New(s.Name, kind, b, o)
+	p.inline = inline
+	return p, nil
 }
 
 // New makes a pool of a backend that is open already.

@@ -23,6 +23,7 @@ type VolumeRequest struct {
 	Source     backend.Source
 	Parameters map[string]string // of the kind; may lack those with a default
 	Nodes      []string          // where it may be, best first; empty is anywhere
+	Limits     backend.Limits
 }
 
 // Create makes a volume or returns the one that the same request made before.
@@ -67,9 +68,12 @@ func (p *Pool) request(r VolumeRequest) (backend.Request, error) {
 	if err := p.fitNodes(r.Nodes); err != nil {
 		return backend.Request{}, err
 	}
+	if !r.Limits.IsZero() && p.caps.Modifier == nil {
+		return backend.Request{}, p.noLimits()
+	}
 	return backend.Request{
 		ID: backend.IDFor(r.Name), Name: r.Name, Size: size, Limit: r.Limit,
-		Source: r.Source, Parameters: parameters, Nodes: r.Nodes,
+		Source: r.Source, Parameters: parameters, Nodes: r.Nodes, Limits: r.Limits,
 	}, nil
 }
 

@@ -38,7 +38,7 @@ func openLoopfile(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	set, err := pool.OpenSet(ctx, []backend.Kind{loopfile.Kind(h)}, []pool.Spec{{
-		Name: "p", Kind: "loopfile", Options: map[string]string{"path": images, "spare": "0"},
+		Name: "p", Kind: "loopfile", Options: map[string]string{"path": images, "spare": "0", "inlineLimit": "64Mi"},
 	}}, pool.Options{Node: "n1", Log: quiet})
 	if err != nil {
 		return Driver{}, err

@@ -51,6 +51,7 @@ var _ interface {
 	backend.Activator
 	backend.Marker
 	backend.Checker
+	backend.Modifier
 } = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
@@ -137,7 +138,7 @@ type Errors struct {
 	Create, Delete, Get, List, Capacity, Close                              Step // After of a List comes halfway
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
-	Activate, Deactivate, Mark, SetMark, Check                              Step
+	Activate, Deactivate, Mark, SetMark, Check, Modify                      Step
 }
 
 // Arm changes what will fail.

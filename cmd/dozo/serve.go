@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,19 +146,28 @@ type driver struct {
 	pools  *pool.Set
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it no longer serves
-	err    error         // why, once done is closed; nil after stop
+	// background is what goes on until cancel.
+	background sync.WaitGroup
+	err        error // why, once done is closed; nil after stop
 }
 
 func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	h := host.New()
-	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: o.observe})
+	limitsChanged, changed := node.Changed()
+	observe := func(e pool.Observation) {
+		limitsChanged(e)
+		if o.observe != nil {
+			o.observe(e)
+		}
+	}
+	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: observe})
 	if err != nil {
 		return nil, err
 	}
 	d := &driver{name: o.specs[0].Kind + ".dozo.dev", host: h, pools: pools, done: make(chan struct{})}
 	var n *node.Node
 	if o.role.node {
-		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir})
+		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir, Log: o.log})
 		if err != nil {
 			return nil, err
 		}
@@ -169,6 +179,9 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		return nil, err
 	}
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if n != nil {
+		d.background.Go(func() { n.KeepLimits(ctx, changed) })
+	}
 	go func() {
 		d.err = server.Serve(ctx, o.flags.endpoint)
 		close(d.done)
@@ -180,6 +193,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 func (d *driver) stop() error {
 	d.cancel()
 	<-d.done
+	d.background.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return errors.Join(d.err, d.pools.Close(ctx))

@@ -2,6 +2,7 @@ package csi
 
 import (
 	"context"
+	"math"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -21,10 +22,11 @@ const (
 const (
 	leastBPS  = 64 << 10
 	leastIOPS = 10
+	mostIOPS  = 1e9 // the kernel has 32 bits for it
 )
 
 func limitParameters() []backend.Parameter {
-	atLeast := func(least int64) func(string) error {
+	between := func(least, most int64) func(string) error {
 		return func(v string) error {
 			n, err := backend.ParseSize(v)
 			switch {
@@ -32,16 +34,18 @@ func limitParameters() []backend.Parameter {
 				return errs.E(errs.Invalid, "%.40q is not a quantity", v)
 			case n != 0 && n < least:
 				return errs.E(errs.Invalid, "%s is less than %d, with which nothing gets done", v, least)
+			case n > most:
+				return errs.E(errs.Invalid, "%s is more than %d", v, most)
 			}
 			return nil
 		}
 	}
 	const bytes, ops = "bytes a second, like 100Mi; 0 is no limit", "operations a second, like 500 or 2k; 0 is no limit"
 	return []backend.Parameter{
-		{Name: paramReadBPS, Default: "0", Help: bytes, Check: atLeast(leastBPS)},
-		{Name: paramWriteBPS, Default: "0", Help: bytes, Check: atLeast(leastBPS)},
-		{Name: paramReadIOPS, Default: "0", Help: ops, Check: atLeast(leastIOPS)},
-		{Name: paramWriteIOPS, Default: "0", Help: ops, Check: atLeast(leastIOPS)},
+		{Name: paramReadBPS, Default: "0", Help: bytes, Check: between(leastBPS, math.MaxInt64)},
+		{Name: paramWriteBPS, Default: "0", Help: bytes, Check: between(leastBPS, math.MaxInt64)},
+		{Name: paramReadIOPS, Default: "0", Help: ops, Check: between(leastIOPS, mostIOPS)},
+		{Name: paramWriteIOPS, Default: "0", Help: ops, Check: between(leastIOPS, mostIOPS)},
 	}
 }
 

@@ -34,8 +34,9 @@ func Start(t testing.TB, dir, images string) Driver {
 	return StartWith(t, dir, images, nil)
 }
 
-// StartWith is Start for a pool with options beside those that every pool of a test has.
-func StartWith(t testing.TB, dir, images string, options map[string]string) Driver {
+// StartWith is Start for a pool with options beside those that every pool of a test has, on a host that
+// is changed first.
+func StartWith(t testing.TB, dir, images string, options map[string]string, change ...func(*host.Host)) Driver {
 	t.Helper()
 	hosttest.NeedRoot(t)
 	d := Driver{Dir: dir, Images: images, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
@@ -48,11 +49,15 @@ func StartWith(t testing.TB, dir, images string, options map[string]string) Driv
 	h, log := host.New(), slog.New(slog.DiscardHandler)
 	all := map[string]string{"path": d.Images, "spare": "0"}
 	maps.Copy(all, options)
-	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{{Name: "images", Kind: "loopfile", Options: all}}, pool.Options{Node: "n1", Log: log})
+	for _, f := range change {
+		f(h)
+	}
+	observe, changed := node.Changed()
+	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{{Name: "images", Kind: "loopfile", Options: all}}, pool.Options{Node: "n1", Log: log, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir})
+	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +68,15 @@ func StartWith(t testing.TB, dir, images string, options map[string]string) Driv
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done, kept := make(chan error, 1), make(chan struct{})
+	go func() {
+		n.KeepLimits(ctx, changed)
+		close(kept)
+	}()
 	go func() { done <- server.Serve(ctx, d.Socket) }()
 	t.Cleanup(func() {
 		cancel()
+		<-kept
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -51,8 +51,9 @@ var _ interface {
 	backend.Activator
 	backend.Marker
 	backend.Checker
-	backend.Modifier
 } = (*Backend)(nil)
+
+var _ backend.Modifier = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
 type disk struct {

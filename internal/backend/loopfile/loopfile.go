@@ -216,8 +216,9 @@ var _ interface {
 	backend.Activator
 	backend.Marker
 	backend.Checker
-	backend.Modifier
 } = (*Backend)(nil)
+
+var _ backend.Modifier = (*Backend)(nil)
 
 // remove clears a directory of the pool and the files that are ever in one: nothing is removed that
 // this package did not make.

@@ -36,7 +36,7 @@ func (n *Node) KeepLimits(ctx context.Context, changed <-chan struct{}) {
 		if n.limitAll(ctx) {
 			retry = limitRetry
 		} else {
-			wait, retry = min(retry, limitPeriod), 2*retry
+			wait, retry = retry, min(2*retry, limitPeriod)
 		}
 		select {
 		case <-ctx.Done():
@@ -62,8 +62,13 @@ func (n *Node) limitAll(ctx context.Context) (done bool) {
 			continue
 		}
 		if pods == nil {
-			if pods, err = cgroup.Pods(n.host); err != nil {
-				return errs.Is(err, errs.Unsupported) // which Publish and Health tell of
+			pods, err = cgroup.Pods(n.host)
+			if errs.Is(err, errs.Unsupported) {
+				return true // as Publish and Health tell
+			}
+			if err != nil {
+				n.log.Warn("I/O limits", "error", err)
+				return false
 			}
 		}
 		ctx, cancel := context.WithTimeout(ctx, limitPatience)

@@ -365,11 +365,12 @@ func limitsElsewhere(b *bed) {
 		}
 		b.launch(b.claim("data", b.driver.Size, func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = &slow }), b.pod("pod", "data", onNode(node)), "", "")
 		b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"volumeAttributesClassName":%q}}`, fast))
-		await(b, one(claims, b.ns, "data"), "the claim to say that its class cannot be changed", func(c *corev1.PersistentVolumeClaim) (bool, string) {
+		c := await(b, one(claims, b.ns, "data"), "the claim to say that its class cannot be changed", func(c *corev1.PersistentVolumeClaim) (bool, string) {
 			s := describeClaim(c)
 			return c != nil && c.Status.ModifyVolumeStatus != nil && c.Status.ModifyVolumeStatus.Status == corev1.PersistentVolumeClaimModifyVolumeInfeasible &&
 				strings.Contains(s, "only where the resizer runs"), s
 		})
+		b.t.Logf("the claim: %s", describeClaim(c))
 		b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"volumeAttributesClassName":%q}}`, slow))
 		b.write("pod", dataFile, dataMiB)
 		return

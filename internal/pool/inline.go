@@ -1,6 +1,10 @@
 package pool
 
-import "github.com/dozo-dev/dozo/internal/backend"
+import (
+	"slices"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+)
 
 // OptionInlineLimit is the pool option that lets pods have inline volumes.
 const OptionInlineLimit = "inlineLimit"
@@ -15,6 +19,26 @@ func CommonOptions(kind backend.Kind) []backend.Parameter {
 		Check: func(v string) error { _, err := backend.ParseSize(v); return err },
 		Help:  "room that the CSI inline volumes on one node may take together, such as 10Gi; 0 refuses them, since whoever can make pods can make them",
 	}}
+}
+
+// splitOptions tells the pool's own options, complete, from those for its backend.
+func splitOptions(kind backend.Kind, given map[string]string) (common, own map[string]string, err error) {
+	common, err = backend.Complete("options", slices.Concat(kind.Options, CommonOptions(kind)), given)
+	if err != nil {
+		return nil, nil, err
+	}
+	return common, withoutCommon(given), nil
+}
+
+// withoutCommon returns the options that are for the backend.
+func withoutCommon(given map[string]string) map[string]string {
+	own := map[string]string{}
+	for name, value := range given {
+		if name != OptionInlineLimit {
+			own[name] = value
+		}
+	}
+	return own
 }
 
 // InlineLimit is how many bytes the inline volumes of the pool may take together on this node; 0

@@ -7,7 +7,6 @@ package pool
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -34,6 +33,9 @@ type Options struct {
 	Observe func(o Observation)  // called once for each operation that ended; may be nil
 	Now     func() time.Time     // nil: time.Now
 	Budget  func() time.Duration // the longest that one operation may take; nil: a day, since copies can be long
+	// Remote connects to a pool that another process serves, for specs with a socket, and returns its
+	// kind, whose Open opens it. nil: there is no such thing here.
+	Remote func(ctx context.Context, s Spec) (backend.Kind, error)
 }
 
 // Observation is one operation that ended, for metrics.
@@ -48,26 +50,40 @@ type Spec struct {
 	Name    string            `json:"name"`
 	Kind    string            `json:"kind"`
 	Options map[string]string `json:"options"`
+	Socket  string            `json:"socket"` // path of the socket that another process serves it on; empty: opened here
 }
 
 // Open opens one pool. errs.Invalid names the field of the spec that is wrong.
 func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, error) {
+	common, own, err := splitOptions(kind, s.Options)
+	if err != nil {
+		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
+	}
+	s.Options = own
+	b, err := OpenBackend(ctx, kind, s, o.Node)
+	if err != nil {
+		return nil, err
+	}
+	p := New(s.Name, kind, b, o)
+	p.inline, _ = backend.ParseSize(common[OptionInlineLimit]) // checked by the declaration
+	return p, nil
+}
+
+// OpenBackend opens the backend of a pool and leaves the policy to others: to the process that it is
+// served to.
+func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, node string) (backend.Backend, error) {
 	if _, err := backend.ParseID(s.Name); err != nil {
 		return nil, errs.E(errs.Invalid, "pool name: %w", err)
 	}
-	options, err := backend.Complete("options", slices.Concat(kind.Options, CommonOptions(kind)), s.Options)
+	options, err := backend.Complete("options", kind.Options, s.Options)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	inline, _ := backend.ParseSize(options[OptionInlineLimit]) // checked by the declaration
-	delete(options, OptionInlineLimit)
-	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options})
+	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: node, Options: options})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	p := New(s.Name, kind, b, o)
-	p.inline = inline
-	return p, nil
+	return b, nil
 }
 
 // New makes a pool of a backend that is open already.

@@ -288,11 +288,11 @@ func (p *Place) attach(tree *os.File) error {
 		return err
 	}
 	defer at.Close()
-	here, err := p.mountID(at)
+	here, err := mountID(p.host, at)
 	if err != nil {
 		return err
 	}
-	if above, err := p.mountID(p.parent); err != nil || here != above {
+	if above, err := mountID(p.host, p.parent); err != nil || here != above {
 		return errors.Join(err, errStacked)
 	}
 	err = unix.MoveMount(int(tree.Fd()), "", int(at.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

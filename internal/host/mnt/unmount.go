@@ -65,12 +65,12 @@ func (p *Place) unmountPatiently(ctx context.Context) error {
 const shownHolders = 3
 
 // whoHas says in words which processes keep a mount busy, as far as this process can see any.
-func whoHas(h *host.Host, mountID int) string {
+func whoHas(h *host.Host, mount int) string {
 	var names []string
 	_ = h.Ask("mount.holders", func() error { // what cannot be seen is not named
 		processes, err := os.ReadDir(h.Proc())
 		for _, process := range processes {
-			if pid, err := strconv.Atoi(process.Name()); err == nil && holds(h.Proc(process.Name()), mountID) {
+			if pid, err := strconv.Atoi(process.Name()); err == nil && holds(h, h.Proc(process.Name()), mount) {
 				comm, _ := os.ReadFile(h.Proc(process.Name(), "comm"))
 				names = append(names, fmt.Sprintf("%s (process %d)", strings.TrimSpace(string(comm)), pid))
 			}
@@ -87,17 +87,16 @@ func whoHas(h *host.Host, mountID int) string {
 }
 
 // holds reports whether a process, by its directory in /proc, has something of a mount open or is in it.
-func holds(process string, mountID int) bool {
+// The file system itself, which may hang, is not asked.
+func holds(h *host.Host, process string, mount int) bool {
 	files, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
 	return slices.ContainsFunc(append(files, filepath.Join(process, "cwd"), filepath.Join(process, "root")), func(link string) bool {
-		// O_PATH and no revalidation: a file system that hangs is not asked.
-		fd, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)
+		f, err := os.OpenFile(link, unix.O_PATH, 0)
 		if err != nil {
 			return false
 		}
-		defer unix.Close(fd)
-		var st unix.Statx_t
-		err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st)
-		return err == nil && st.Mask&unix.STATX_MNT_ID != 0 && st.Mnt_id == uint64(mountID)
+		defer f.Close()
+		id, err := mountID(h, f)
+		return err == nil && id == mount
 	})
 }

@@ -49,7 +49,7 @@ func (n *Node) PublishInline(ctx context.Context, r InlineRequest) error {
 	}
 	size, err := p.SizeFor(r.Size)
 	if err != nil {
-		return err
+		return errs.E(errs.KindOf(err), "%s: %w", fieldSize, err)
 	}
 	return n.operate(ctx, "publish", r.Volume, func(ctx context.Context) error {
 		return n.publishInline(ctx, p, s, size)
@@ -123,10 +123,7 @@ func (n *Node) reserve(ctx context.Context, p *pool.Pool, s StageRequest, size i
 		return false, err
 	}
 	if rec.Inline != nil {
-		if rec.Inline.Size != size {
-			return false, errs.E(errs.Exists, "%s: %s is there with %d bytes, not %d", fieldSize, s.Volume, rec.Inline.Size, size)
-		}
-		return false, nil
+		return false, n.sameInline(s, size)
 	}
 	// What was not made by PublishInline must not be deleted by UnpublishInline.
 	switch _, err := p.Get(ctx, s.Access.Local.ID); {
@@ -140,6 +137,21 @@ func (n *Node) reserve(ctx context.Context, p *pool.Pool, s StageRequest, size i
 	}
 	rec.Version, rec.Inline = inlineRecord, &inline{Size: size}
 	return true, n.save("inline.record", rec)
+}
+
+// sameInline refuses a request that differs from that of the record, which may be from before a restart
+// of the node: the volume is there still.
+func (n *Node) sameInline(s StageRequest, size int64) error {
+	old, err := n.load(s.Volume)
+	switch {
+	case err != nil:
+		return err
+	case old.Access.Local.Pool != s.Access.Local.Pool:
+		return errs.E(errs.InUse, "%s: %s was made in pool %s; name that", fieldPool, s.Volume, old.Access.Local.Pool)
+	case old.Inline.Size != size:
+		return errs.E(errs.Exists, "%s: %s is there with %d bytes, not %d", fieldSize, s.Volume, old.Inline.Size, size)
+	}
+	return nil
 }
 
 // fitInline holds the inline volumes of a pool to its limit.

@@ -52,10 +52,39 @@ type NodeVolumeSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	Parameters map[string]string `json:"parameters,omitempty"`
 
+	// IOLimits bound how fast the volume is read and written. None: not at all. They can be changed.
+	//
+	// +optional
+	IOLimits *IOLimits `json:"ioLimits,omitempty"`
+
 	// Source is what the volume starts as a copy of, in the same pool on the same node. None: blank.
 	//
 	// +optional
 	Source *VolumeSource `json:"source,omitempty"`
+}
+
+// IOLimits are bounds of a volume; 0 is none.
+type IOLimits struct {
+	// ReadBytesPerSecond is the most that is read.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ReadBytesPerSecond int64 `json:"readBytesPerSecond,omitempty"`
+	// WriteBytesPerSecond is the most that is written.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	WriteBytesPerSecond int64 `json:"writeBytesPerSecond,omitempty"`
+	// ReadOperationsPerSecond bounds how many reads there are.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ReadOperationsPerSecond int64 `json:"readOperationsPerSecond,omitempty"`
+	// WriteOperationsPerSecond bounds how many writes there are.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	WriteOperationsPerSecond int64 `json:"writeOperationsPerSecond,omitempty"`
 }
 
 // VolumeSource names one snapshot or volume by its ID.

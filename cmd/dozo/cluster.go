@@ -82,7 +82,7 @@ func serveCluster(ctx context.Context, o driverOptions) error {
 func serveNode(ctx context.Context, o driverOptions, config *rest.Config) error {
 	var a *agent.Agent
 	o.pools = pool.EmptySet(all.Kinds(o.host), pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: func(done pool.Observation) {
-		o.metrics.observe(done)
+		o.observe(done)
 		a.Observe(done)
 	}})
 	if err := o.host.Do("node.statedir", func() error { return os.MkdirAll(o.flags.stateDir, 0o700) }); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func kindsCommand() *cobra.Command {
 			for _, k := range all.Kinds(host.New()) {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s (CSI driver %s.dozo.dev), volumes of %s to %s\n\n",
 					k.Name, k.Name, backend.FormatSize(k.MinSize), backend.FormatSize(k.MaxSize))
-				if err := printParameters(cmd.OutOrStdout(), "POOL OPTION", k.Options); err != nil {
+				if err := printParameters(cmd.OutOrStdout(), "POOL OPTION", slices.Concat(k.Options, pool.CommonOptions(k))); err != nil {
 					return err
 				}
 				if err := printParameters(cmd.OutOrStdout(), "CLASS PARAMETER", k.Parameters); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,8 +108,7 @@ func serve(ctx context.Context, r role, f serveFlags) error {
 	if f.nodeName, err = nodeName(f.nodeName); err != nil {
 		return err
 	}
-	o := driverOptions{role: r, flags: f, log: log, host: host.New(), metrics: newMetrics()}
-	o.host.Runner = measured{o.host.Runner, o.metrics}
+	o := newDriverOptions(r, f, log)
 	if f.poolConfig == "" {
 		return serveCluster(ctx, o)
 	}
@@ -159,15 +159,32 @@ type driverOptions struct {
 	host    *host.Host
 	metrics *metrics
 
+	limitsChanged func(pool.Observation) // wakes who keeps the limits of volumes
+	changed       <-chan struct{}
+
 	kind  backend.Kind // of all pools
 	pools *pool.Set
+}
+
+// newDriverOptions are those of a driver whose pools are yet to be opened.
+func newDriverOptions(r role, f serveFlags, log *slog.Logger) driverOptions {
+	o := driverOptions{role: r, flags: f, log: log, host: host.New(), metrics: newMetrics()}
+	o.host.Runner = measured{o.host.Runner, o.metrics}
+	o.limitsChanged, o.changed = node.Changed()
+	return o
+}
+
+// observe is told of every operation on a pool.
+func (o *driverOptions) observe(e pool.Observation) {
+	o.limitsChanged(e)
+	o.metrics.observe(e)
 }
 
 // open opens the pools of specs, which are of one kind.
 func (o *driverOptions) open(ctx context.Context, specs []pool.Spec) (err error) {
 	kinds := all.Kinds(o.host)
 	o.pools, err = pool.OpenSet(ctx, kinds, specs, pool.Options{
-		Node: o.flags.nodeName, Log: o.log, Observe: o.metrics.observe, Remote: overWire,
+		Node: o.flags.nodeName, Log: o.log, Observe: o.observe, Remote: overWire,
 	})
 	if err != nil {
 		return err
@@ -194,7 +211,9 @@ type driver struct {
 	pools  *pool.Set
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it no longer serves
-	err    error         // why, once done is closed; nil after stop
+	// background is what goes on until cancel.
+	background sync.WaitGroup
+	err        error // why, once done is closed; nil after stop
 }
 
 func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
@@ -203,7 +222,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	var err error
 	var n *node.Node
 	if o.role.node {
-		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir})
+		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir, Log: o.log})
 		if err != nil {
 			return nil, err
 		}
@@ -215,6 +234,9 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		return nil, err
 	}
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if n != nil {
+		d.background.Go(func() { n.KeepLimits(ctx, o.changed) })
+	}
 	go func() {
 		d.err = server.Serve(ctx, o.flags.endpoint)
 		close(d.done)
@@ -231,6 +253,7 @@ func overWire(ctx context.Context, s pool.Spec) (backend.Kind, error) {
 func (d *driver) stop() error {
 	d.cancel()
 	<-d.done
+	d.background.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return errors.Join(d.err, d.pools.Close(ctx))

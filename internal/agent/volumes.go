@@ -43,7 +43,7 @@ func (a *Agent) waitingFor(ctx context.Context, s *session, name string) []recon
 	return rs
 }
 
-// makeVolume makes a volume that does not exist, and grows one that does.
+// makeVolume makes a volume that does not exist, and grows or limits one that does.
 func makeVolume(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume) error {
 	r := record.Request(o)
 	if o.Status.ID == "" {
@@ -59,6 +59,9 @@ func makeVolume(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume) error
 	}
 	if err == nil && v.Size < r.Size {
 		v, err = p.Expand(ctx, r.ID, r.Size, 0)
+	}
+	if err == nil && v.Limits != r.Limits {
+		v, err = p.Modify(ctx, r.ID, r.Limits)
 	}
 	if err == nil {
 		record.SetVolume(o, v)

@@ -11,9 +11,9 @@ import (
 // driver advertises follows from them and from the services that run; a pool that cannot do what
 // another can refuses with errs.Unsupported.
 type features struct {
-	expand, clone, snapshot, group, health bool
-	nodeBound                              bool // some volumes can be reached from some nodes only
-	nodeExpands                            bool // growing a volume is the node's work alone
+	expand, clone, snapshot, group, health, modify bool
+	nodeBound                                      bool // some volumes can be reached from some nodes only
+	nodeExpands                                    bool // growing a volume is the node's work alone
 }
 
 func featuresOf(pools *pool.Set) features {
@@ -30,6 +30,7 @@ func (f *features) add(can backend.Mask, nodeBound bool) {
 	f.snapshot = f.snapshot || can.Snapshotter
 	f.group = f.group || can.Snapshotter && can.GroupSnapshotter
 	f.health = f.health || can.Checker
+	f.modify = f.modify || can.Modifier
 	f.nodeBound = f.nodeBound || nodeBound
 }
 
@@ -86,6 +87,9 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 			csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 			csi.ControllerServiceCapability_RPC_GET_SNAPSHOT)
 	}
+	if f.modify {
+		all = append(all, csi.ControllerServiceCapability_RPC_MODIFY_VOLUME)
+	}
 	if f.health {
 		all = append(all,
 			csi.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH,
@@ -134,6 +138,8 @@ func (f features) serves(method string) bool {
 	case csi.Controller_ControllerGetVolumeHealth_FullMethodName,
 		csi.Controller_ControllerListVolumeHealth_FullMethodName:
 		return f.health
+	case csi.Controller_ControllerModifyVolume_FullMethodName:
+		return f.modify
 	case csi.GroupController_CreateVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_DeleteVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_GetVolumeGroupSnapshot_FullMethodName:

@@ -72,7 +72,11 @@ func (n *Node) publish(ctx context.Context, r PublishRequest) error {
 		node: n, rec: rec, at: at, options: options,
 		want: target{Path: r.Target, ReadOnly: r.ReadOnly || options.ReadOnly || rec.readOnly()},
 	}
-	return p.run(ctx)
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	n.limitTarget(ctx, rec, r.Target)
+	return nil
 }
 
 // publication is one target on its way.
@@ -235,6 +239,7 @@ func (n *Node) unpublishAt(ctx context.Context, rec *record, at *mnt.Place) erro
 	if err := at.Remove("unpublish.remove"); err != nil {
 		return err
 	}
+	n.unlimit(ctx, rec, at.String())
 	return n.unnote(rec, at.String())
 }
 

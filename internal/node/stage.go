@@ -56,13 +56,16 @@ func (n *Node) recordFor(r StageRequest) (rec *record, known bool, err error) {
 		return nil, false, err
 	}
 	want := &record{
-		Version: recordVersion, Volume: r.Volume, Boot: boot, Access: r.Access, Staging: r.Staging,
+		Version: plainRecord, Volume: r.Volume, Boot: boot, Access: r.Access, Staging: r.Staging,
 		Block: r.Block, FSType: r.FSType, MountOptions: slices.Clone(r.MountOptions), ReadOnly: r.ReadOnly,
 	}
 	if len(want.MountOptions) == 0 {
 		want.MountOptions = nil
 	}
 	old, err := n.load(r.Volume)
+	if err == nil && old != nil {
+		want.Version, want.Inline = old.Version, old.Inline // outlives a boot, as the volume does
+	}
 	if err != nil || old == nil || old.Boot != boot {
 		return want, false, err
 	}
@@ -296,7 +299,7 @@ func (n *Node) prepare(ctx context.Context, r StageRequest, rec *record) (kind s
 	if err != nil {
 		return "", err
 	}
-	readOnly := rec.readOnly()
+	readOnly := rec.readOnly() && rec.Inline == nil // one that is made for its pod has to be formatted
 	kind, err = fs.Ensure(ctx, n.host, fs.Request{
 		Device: rec.Device, Type: r.FSType, MkfsOptions: r.MkfsOptions, ReadOnly: readOnly,
 	}, marks)

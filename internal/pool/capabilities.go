@@ -11,6 +11,7 @@ type Capabilities struct {
 	Activator        backend.Activator
 	Marker           backend.Marker
 	Checker          backend.Checker
+	Modifier         backend.Modifier
 }
 
 // Find looks for every optional interface of b; of a [backend.Proxy] it keeps those that its mask
@@ -24,6 +25,7 @@ func Find(b backend.Backend) Capabilities {
 	c.Activator, _ = b.(backend.Activator)
 	c.Marker, _ = b.(backend.Marker)
 	c.Checker, _ = b.(backend.Checker)
+	c.Modifier, _ = b.(backend.Modifier)
 	if p, ok := b.(backend.Proxy); ok {
 		return c.Masked(p.Mask())
 	}
@@ -40,6 +42,7 @@ func (c Capabilities) Masked(m backend.Mask) Capabilities {
 		Activator:        only(m.Activator, c.Activator),
 		Marker:           only(m.Marker, c.Marker),
 		Checker:          only(m.Checker, c.Checker),
+		Modifier:         only(m.Modifier, c.Modifier),
 	}
 }
 
@@ -60,5 +63,6 @@ func (c Capabilities) Mask() backend.Mask {
 		Activator:        c.Activator != nil,
 		Marker:           c.Marker != nil,
 		Checker:          c.Checker != nil,
+		Modifier:         c.Modifier != nil,
 	}
 }

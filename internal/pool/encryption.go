@@ -31,7 +31,11 @@ func EncryptionParameters() []backend.Parameter {
 // a node can encrypt its volumes. For that they have to be devices, and the pool has to remember
 // whether one was ever formatted.
 func (p *Pool) Parameters() []backend.Parameter {
-	if p.caps.Activator == nil || p.caps.Marker == nil {
+	can := p.caps.Mask()
+	if p.kind.Mask != nil {
+		can = p.kind.Mask(nil) // of a proxy: what its pools can do where the volumes are
+	}
+	if !can.Activator || !can.Marker {
 		return p.kind.Parameters
 	}
 	return slices.Concat(p.kind.Parameters, EncryptionParameters())

@@ -22,6 +22,8 @@ type Pool struct {
 	caps  Capabilities
 	locks *keylock.Locks
 	opts  Options
+
+	inline int64 // bytes; see InlineLimit
 }
 
 // Options are what pools share.
@@ -53,11 +55,18 @@ type Spec struct {
 
 // Open opens one pool. errs.Invalid names the field of the spec that is wrong.
 func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, error) {
+	common, own, err := splitOptions(kind, s.Options)
+	if err != nil {
+		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
+	}
+	s.Options = own
 	b, err := OpenBackend(ctx, kind, s, o.Node)
 	if err != nil {
 		return nil, err
 	}
-	return New(s.Name, kind, b, o), nil
+	p := New(s.Name, kind, b, o)
+	p.inline, _ = backend.ParseSize(common[OptionInlineLimit]) // checked by the declaration
+	return p, nil
 }
 
 // OpenBackend opens the backend of a pool and leaves the policy to others: to the process that it is

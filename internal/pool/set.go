@@ -95,8 +95,8 @@ func kindOf(ctx context.Context, kinds []backend.Kind, s Spec, o Options) (backe
 	switch {
 	case o.Remote == nil:
 		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: socket: pools of other processes are not used here; remove it, and give the pool its options", s.Name)
-	case len(s.Options) > 0:
-		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: options: they are set where the pool is opened, by the process that serves %s; remove them here", s.Name, s.Socket)
+	case len(withoutCommon(s.Options)) > 0:
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: options: they are set where the pool is opened, by the process that serves %s; remove them here (all but %s, which is this one's to say)", s.Name, s.Socket, OptionInlineLimit)
 	}
 	k, err := o.Remote(ctx, s)
 	switch {

@@ -24,6 +24,7 @@ type VolumeRequest struct {
 	Source     backend.Source
 	Parameters map[string]string // of the kind; may lack those with a default
 	Nodes      []string          // where it may be, best first; empty is anywhere
+	Limits     backend.Limits
 }
 
 // Create makes a volume or returns the one that the same request made before.
@@ -32,7 +33,11 @@ func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, err
 	if err != nil {
 		return backend.Volume{}, err
 	}
-	return p.create(ctx, r, b)
+	v, err := p.create(ctx, r, b)
+	if err == nil && encrypt != nil {
+		v.Access = v.Access.Encrypted(*encrypt)
+	}
+	return v, err
 }
 
 func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (backend.Volume, error) {
@@ -40,11 +45,7 @@ func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (
 		if err := p.fitSource(ctx, r, &b); err != nil {
 			return backend.Volume{}, err
 		}
-		v, err := p.b.Create(ctx, b)
-		if err == nil && encrypt != nil {
-			v.Access = v.Access.Encrypted(*encrypt)
-		}
-		return v, err
+		return p.b.Create(ctx, b)
 	})
 }
 
@@ -81,9 +82,12 @@ func (p *Pool) request(r VolumeRequest) (b backend.Request, encrypt *backend.Enc
 	if err := p.fitNodes(r.Nodes); err != nil {
 		return backend.Request{}, nil, err
 	}
+	if !r.Limits.IsZero() && p.caps.Modifier == nil {
+		return backend.Request{}, nil, p.noLimits()
+	}
 	return backend.Request{
 		ID: backend.IDFor(r.Name), Name: r.Name, Size: size, Limit: r.Limit,
-		Source: r.Source, Parameters: parameters, Nodes: r.Nodes,
+		Source: r.Source, Parameters: parameters, Nodes: r.Nodes, Limits: r.Limits,
 	}, encrypt, nil
 }
 

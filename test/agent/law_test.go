@@ -38,7 +38,7 @@ func (s settled) Capacity(ctx context.Context, node string) (backend.Capacity, e
 func (b *bed) law(kind backend.Kind, node *process) backendtest.Harness {
 	open := func(t testing.TB) backend.Backend {
 		c := b.controller(t)
-		return settled{remote.New("law", c.view, remote.Kind(kind, c.view).Mask(nil)), c, node}
+		return settled{remote.New("law", c.view, kind.Mask(nil)), c, node}
 	}
 	return backendtest.Harness{
 		Kind: kind, Node: "n1", Open: open,

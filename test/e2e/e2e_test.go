@@ -57,6 +57,13 @@ func useScenarios() []scenario {
 		{name: "stats reach the kubelet", run: statsReachKubelet},
 		{name: "fsGroup", run: fsGroup},
 		{name: "subPath", run: subPath},
+		{name: "inline volume", smoke: true, needs: func(c Can) bool { return c.Inline }, run: inlineVolume},
+		{name: "inline volume too large", needs: func(c Can) bool { return c.Inline }, run: inlineTooLarge},
+		{name: "immediate binding", needs: func(c Can) bool { return c.NodeBound }, run: immediate},
+		{name: "restricted class", needs: func(c Can) bool { return c.NodeBound }, run: restrictedClass},
+		{name: "imported snapshot", needs: snapshot, run: importedSnapshot},
+		{name: "limits change", needs: func(c Can) bool { return c.Limits }, run: limitsChange},
+		{name: "limits change elsewhere", needs: func(c Can) bool { return c.Limits && c.NodeBound }, run: limitsElsewhere},
 	}
 }
 

@@ -129,6 +129,13 @@ func (b *bed) createPod(p *corev1.Pod) {
 func (b *bed) createSnapshot(name, claim string) {
 	b.t.Helper()
 	start := time.Now()
+	b.snapshotFrom(name, map[string]any{"persistentVolumeClaimName": claim})
+	b.time(timings.SnapshotReady, start)
+}
+
+// snapshotFrom makes a snapshot of a source and waits until it can be used.
+func (b *bed) snapshotFrom(name string, source map[string]any) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
 	defer cancel()
 	_, err := b.cluster.dynamic.Resource(resource(snapshots)).Namespace(b.ns).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
@@ -136,7 +143,7 @@ func (b *bed) createSnapshot(name, claim string) {
 		"metadata": map[string]any{"name": name},
 		"spec": map[string]any{
 			"volumeSnapshotClassName": b.driver.SnapshotClass,
-			"source":                  map[string]any{"persistentVolumeClaimName": claim},
+			"source":                  source,
 		},
 	}}, metav1.CreateOptions{})
 	if err != nil {
@@ -156,7 +163,6 @@ func (b *bed) createSnapshot(name, claim string) {
 		}
 		return s.Status.ReadyToUse, "not ready: " + s.Status.Error.Message
 	})
-	b.time(timings.SnapshotReady, start)
 }
 
 // awaitBound waits for a claim's volume and notes it, to be looked for in the end.

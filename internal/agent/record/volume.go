@@ -17,6 +17,7 @@ func NewVolume(pool, node string, r backend.Request) *v1alpha1.NodeVolume {
 		v.Spec.Limit = &limit
 	}
 	v.Spec.Parameters = maps.Clone(r.Parameters)
+	SetLimits(v, r.Limits)
 	if !r.Source.IsZero() {
 		v.Spec.Source = &v1alpha1.VolumeSource{Snapshot: string(r.Source.Snapshot), Volume: string(r.Source.Volume)}
 	}
@@ -27,7 +28,30 @@ func NewVolume(pool, node string, r backend.Request) *v1alpha1.NodeVolume {
 func Request(v *v1alpha1.NodeVolume) backend.Request {
 	return backend.Request{
 		ID: IDOf(v), Name: v.Spec.Name, Size: v.Spec.Size.Value(), Limit: bytesOf(v.Spec.Limit),
-		Source: sourceOf(v), Parameters: maps.Clone(v.Spec.Parameters), Nodes: []string{v.Spec.Node},
+		Source: sourceOf(v), Parameters: maps.Clone(v.Spec.Parameters), Nodes: []string{v.Spec.Node}, Limits: Limits(v),
+	}
+}
+
+// Limits returns the I/O limits that are asked for.
+func Limits(v *v1alpha1.NodeVolume) backend.Limits {
+	if v.Spec.IOLimits == nil {
+		return backend.Limits{}
+	}
+	l := *v.Spec.IOLimits
+	return backend.Limits{
+		ReadBPS: l.ReadBytesPerSecond, WriteBPS: l.WriteBytesPerSecond,
+		ReadIOPS: l.ReadOperationsPerSecond, WriteIOPS: l.WriteOperationsPerSecond,
+	}
+}
+
+// SetLimits is the way back.
+func SetLimits(v *v1alpha1.NodeVolume, l backend.Limits) {
+	v.Spec.IOLimits = nil
+	if !l.IsZero() {
+		v.Spec.IOLimits = &v1alpha1.IOLimits{
+			ReadBytesPerSecond: l.ReadBPS, WriteBytesPerSecond: l.WriteBPS,
+			ReadOperationsPerSecond: l.ReadIOPS, WriteOperationsPerSecond: l.WriteIOPS,
+		}
 	}
 }
 
@@ -49,7 +73,7 @@ func Volume(o *v1alpha1.NodeVolume) (v backend.Volume, exists bool) {
 	id := IDOf(o)
 	return backend.Volume{
 		ID: id, Name: o.Spec.Name, Size: bytesOf(o.Status.Size), Source: sourceOf(o),
-		Nodes: []string{o.Spec.Node}, Access: backend.LocalAccess(o.Spec.Pool, id),
+		Nodes: []string{o.Spec.Node}, Access: backend.LocalAccess(o.Spec.Pool, id), Limits: Limits(o),
 	}, o.Status.ID != ""
 }
 

@@ -44,25 +44,22 @@ var _ interface {
 	backend.Snapshotter
 	backend.GroupSnapshotter
 	backend.Checker
+	backend.Modifier
 } = (*Backend)(nil)
 
-// New returns the pool of that name, which can do on its nodes what mask has.
-func New(pool string, v *View, mask backend.Mask) *Backend {
-	return &Backend{pool: pool, view: v, mask: mask}
+// New returns the pool of that name, whose nodes can do what local has. What a node does with a volume that
+// it has is nothing for here.
+func New(pool string, v *View, local backend.Mask) *Backend {
+	local.Activator, local.Marker = false, false
+	return &Backend{pool: pool, view: v, mask: local}
 }
 
 // Mask is [backend.Proxy].
 func (b *Backend) Mask() backend.Mask { return b.mask }
 
 // Kind returns k with pools that are reached through the agents on the nodes. They can do what k says that
-// its pools can, but for what a node does with a volume that it has.
+// its pools can.
 func Kind(k backend.Kind, v *View) backend.Kind {
-	local := k.Mask
-	k.Mask = func(options map[string]string) backend.Mask {
-		m := local(options)
-		m.Activator, m.Marker = false, false
-		return m
-	}
 	k.Open = func(_ context.Context, c backend.Config) (backend.Backend, error) {
 		return New(c.Pool, v, k.Mask(c.Options)), nil
 	}

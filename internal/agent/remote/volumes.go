@@ -125,6 +125,35 @@ func (b *Backend) undoExpand(ctx context.Context, o *v1alpha1.NodeVolume, reason
 	return reason
 }
 
+// Modify is [backend.Modifier].
+func (b *Backend) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	for {
+		o, err := b.volume(ctx, id)
+		if err != nil {
+			return backend.Volume{}, err
+		}
+		switch {
+		case gone(o) && !record.Answered(o):
+			return backend.Volume{}, errs.E(errs.Aborted, "volume %s is being deleted", id)
+		case record.Limits(o) == l && record.Answered(o) && record.Answer(o) == nil:
+			v, _ := record.Volume(o)
+			return v, nil
+		}
+		record.SetLimits(o, l)
+		o.Spec.Absent = false
+		o.Spec.Attempt++
+		if o, err = raced(o, b.view.api.Update(ctx, o)); err == nil && o != nil {
+			o, err = answered(ctx, b.view, o)
+		}
+		if err == nil && o != nil {
+			err = record.Answer(o)
+		}
+		if err != nil {
+			return backend.Volume{}, err
+		}
+	}
+}
+
 // CloneSource is [backend.Cloner].
 func (b *Backend) CloneSource(ctx context.Context, id backend.ID) error {
 	_, err := b.volume(ctx, id)

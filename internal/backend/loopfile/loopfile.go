@@ -219,6 +219,8 @@ var _ interface {
 	backend.Checker
 } = (*Backend)(nil)
 
+var _ backend.Modifier = (*Backend)(nil)
+
 // remove clears a directory of the pool and the files that are ever in one: nothing is removed that
 // this package did not make.
 func (b *Backend) remove(op, dir string) error {

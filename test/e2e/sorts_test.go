@@ -278,7 +278,11 @@ func (b *bed) ioMax(p *corev1.Pod) (limits string, enforced bool) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	const root = "/host/sys/fs/cgroup"
-	if _, err := b.nodes.run(ctx, p.Spec.NodeName, "stat", root+"/cgroup.controllers"); err != nil {
+	files, err := b.nodes.run(ctx, p.Spec.NodeName, "ls", root)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if !strings.Contains(files, "cgroup.controllers") {
 		return "", false
 	}
 	uid := string(p.UID)

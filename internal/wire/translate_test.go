@@ -45,7 +45,10 @@ func TestEveryFieldCrosses(t *testing.T) {
 	// A source has one of two fields: see TestSources.
 	source := backend.Source{Snapshot: "s", Volume: "v"}
 	r := backend.Request{ID: "v", Name: "pvc 1", Size: 1, Limit: 2, Source: source, Parameters: map[string]string{"a": "b"}, Nodes: []string{"n1", "n2"}}
-	v := backend.Volume{ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"}, Access: backend.LocalAccess("p", "v")}
+	v := backend.Volume{
+		ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"},
+		Access: backend.LocalAccess("p", "v").Encrypted(backend.Encryption{Type: backend.LUKS2, Discard: true}),
+	}
 	sr := backend.SnapshotRequest{ID: "s", Name: "snap", Source: "v", Group: "g"}
 	s := backend.Snapshot{ID: "s", Name: "snap", Source: "v", Size: 1, Created: time.Now().UTC(), Group: "g", Nodes: []string{"n1"}}
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}

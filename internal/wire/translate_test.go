@@ -47,7 +47,10 @@ func TestEveryFieldCrosses(t *testing.T) {
 	limits := backend.Limits{ReadBPS: 1, WriteBPS: 2, ReadIOPS: 3, WriteIOPS: 4}
 	r := backend.Request{ID: "v", Name: "pvc 1", Size: 1, Limit: 2, Source: source, Parameters: map[string]string{"a": "b"}, Nodes: []string{"n1", "n2"},
 		Limits: limits}
-	v := backend.Volume{ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"}, Access: backend.LocalAccess("p", "v"), Limits: limits}
+	v := backend.Volume{
+		ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"}, Limits: limits,
+		Access: backend.LocalAccess("p", "v").Encrypted(backend.Encryption{Type: backend.LUKS2, Discard: true}),
+	}
 	sr := backend.SnapshotRequest{ID: "s", Name: "snap", Source: "v", Group: "g"}
 	s := backend.Snapshot{ID: "s", Name: "snap", Source: "v", Size: 1, Created: time.Now().UTC(), Group: "g", Nodes: []string{"n1"}}
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}

@@ -197,3 +197,6 @@ func (c cable) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return c.next.RoundTrip(r)
 }
+
+// poolObservation is any operation that ended.
+func poolObservation() pool.Observation { return pool.Observation{Op: "test"} }

@@ -119,7 +119,7 @@ func serveController(ctx context.Context, o driverOptions, m *metrics, config *r
 		return err
 	}
 	mgr, err := manager.New(config, manager.Options{
-		Scheme:           scheme,
+		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject:         map[client.Object]cache.ByObject{&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}},

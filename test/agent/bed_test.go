@@ -151,16 +151,16 @@ func (b *bed) until(what string, done func() bool) {
 	}
 }
 
-// controller is the other end, as a process.
-type controller struct {
+// controllerEnd is the other end, as a process.
+type controllerEnd struct {
 	view *remote.View
 	cut  *atomic.Bool // the API server cannot be reached from it
 	kill func()
 }
 
-func (b *bed) controller(t testing.TB) *controller {
+func (b *bed) controller(t testing.TB) *controllerEnd {
 	t.Helper()
-	c := &controller{cut: &atomic.Bool{}}
+	c := &controllerEnd{cut: &atomic.Bool{}}
 	config := rest.CopyConfig(b.Config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return cable{next, c.cut} })
 	live, err := client.New(config, client.Options{Scheme: api.Scheme(t)})
@@ -197,3 +197,6 @@ func (c cable) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return c.next.RoundTrip(r)
 }
+
+// poolObservation is any operation that ended.
+func poolObservation() pool.Observation { return pool.Observation{Op: "test"} }

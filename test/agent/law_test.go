@@ -20,7 +20,7 @@ import (
 // is soon enough for a scheduler, and not for a law.
 type settled struct {
 	*remote.Backend
-	c    *controller
+	c    *controllerEnd
 	node *process
 }
 

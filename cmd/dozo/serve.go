@@ -102,7 +102,7 @@ func serve(ctx context.Context, r role, f serveFlags) error {
 		}
 	}
 	m := newMetrics()
-	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, observe: m.observe})
+	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, metrics: m})
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ type driverOptions struct {
 	specs   []pool.Spec // of one kind
 	flags   serveFlags
 	log     *slog.Logger
-	observe func(pool.Observation)
+	metrics *metrics
 }
 
 // driver is a running CSI driver.
@@ -150,7 +150,8 @@ type driver struct {
 
 func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	h := host.New()
-	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: o.observe})
+	h.Runner = measured{h.Runner, o.metrics}
+	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: o.metrics.observe})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -34,26 +33,7 @@ type NodeSnapshot struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.group) == has(oldSelf.group) && (!has(self.group) || self.group == oldSelf.group)",message="group: cannot be changed"
 type NodeSnapshotSpec struct {
-	// Node that the volume is on.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a snapshot stays on its node"
-	Node string `json:"node"`
-
-	// Pool that it is in.
-	//
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a snapshot stays in its pool"
-	Pool string `json:"pool"`
-
-	// Name that was asked for, kept with the snapshot for people.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the name of a snapshot cannot be changed"
-	Name string `json:"name"`
+	ItemSpec `json:",inline"`
 
 	// Volume is the ID of the volume that it is of.
 	//
@@ -66,11 +46,6 @@ type NodeSnapshotSpec struct {
 	//
 	// +optional
 	Group *SnapshotGroup `json:"group,omitempty"`
-
-	// Attempt is raised to have the node try again at once what failed. It means nothing else.
-	//
-	// +optional
-	Attempt int64 `json:"attempt,omitempty"`
 }
 
 // SnapshotGroup is a group of snapshots that are taken together. Every one of them names all, so that the
@@ -103,30 +78,12 @@ type SnapshotMember struct {
 
 // NodeSnapshotStatus is what there is.
 type NodeSnapshotStatus struct {
-	// ObservedGeneration is the generation of the object that the Ready condition answers.
-	//
-	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// ID of the snapshot in its pool, once it exists.
-	//
-	// +optional
-	ID string `json:"id,omitempty"`
-	// Size is the least that a volume made from it can have.
-	//
-	// +optional
-	Size *resource.Quantity `json:"size,omitempty"`
+	ItemStatus `json:",inline"`
+
 	// Created is the instant whose data it holds.
 	//
 	// +optional
 	Created *metav1.MicroTime `json:"created,omitempty"`
-	// Progress is what the node is doing, while it takes long.
-	//
-	// +optional
-	Progress string `json:"progress,omitempty"`
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // NodeSnapshotList is a list of them.

@@ -65,7 +65,7 @@ type NodePool struct {
 	//
 	// +optional
 	Orphans int32 `json:"orphans"`
-	// OrphanNames are the IDs of the first of them.
+	// OrphanNames are the first of them: the ID of a volume, "snapshot/" and the ID of a snapshot.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxItems=32

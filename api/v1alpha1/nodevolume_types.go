@@ -6,7 +6,8 @@ import (
 )
 
 // NodeVolume is a volume on one node. Its name is [ObjectName] of its pool and ID: whoever makes it first
-// has the name, and the node that it records is where the volume is. Deleting it deletes the volume.
+// has the name, and the node that it records is where the volume is. Deleting it deletes the volume,
+// irrevocably; a deletion that may be refused is asked for with spec.absent.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=dozo
@@ -35,30 +36,9 @@ type NodeVolume struct {
 // +kubebuilder:validation:XValidation:rule="has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)",message="parameters: cannot be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)",message="source: cannot be changed"
 type NodeVolumeSpec struct {
-	// Node that the volume is on.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a volume stays on its node"
-	Node string `json:"node"`
+	ItemSpec `json:",inline"`
 
-	// Pool that it is in.
-	//
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a volume stays in its pool"
-	Pool string `json:"pool"`
-
-	// Name that was asked for, kept with the volume for people.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the name of a volume cannot be changed"
-	Name string `json:"name"`
-
-	// Size that it has at least. It can be raised; volumes never shrink.
-	//
-	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity(oldSelf)) >= 0",message="volumes never shrink"
+	// Size that it has at least. Raised, the volume grows; volumes never shrink.
 	Size resource.Quantity `json:"size"`
 
 	// Limit is the largest that a volume which exists already may be to be taken for this one.
@@ -76,11 +56,6 @@ type NodeVolumeSpec struct {
 	//
 	// +optional
 	Source *VolumeSource `json:"source,omitempty"`
-
-	// Attempt is raised to have the node try again at once what failed. It means nothing else.
-	//
-	// +optional
-	Attempt int64 `json:"attempt,omitempty"`
 }
 
 // VolumeSource names one snapshot or volume by its ID.
@@ -97,32 +72,14 @@ type VolumeSource struct {
 
 // NodeVolumeStatus is what there is.
 type NodeVolumeStatus struct {
-	// ObservedGeneration is the generation of the object that the Ready condition answers.
-	//
-	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// ID of the volume in its pool, once it exists.
-	//
-	// +optional
-	ID string `json:"id,omitempty"`
-	// Size that it has.
-	//
-	// +optional
-	Size *resource.Quantity `json:"size,omitempty"`
-	// Progress is what the node is doing, while it takes long.
-	//
-	// +optional
-	Progress string `json:"progress,omitempty"`
+	ItemStatus `json:",inline"`
+
 	// Problems are what is wrong with the volume as its storage sees it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=atomic
 	Problems []VolumeProblem `json:"problems,omitempty"`
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // VolumeProblem is something that is wrong with a volume.

@@ -3,6 +3,7 @@ package csi
 import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
@@ -18,14 +19,26 @@ type features struct {
 func featuresOf(pools *pool.Set) features {
 	var f features
 	for _, p := range pools.All() {
-		c := p.Capabilities()
-		f.expand = f.expand || c.Expander != nil
-		f.clone = f.clone || c.Cloner != nil
-		f.snapshot = f.snapshot || c.Snapshotter != nil
-		f.group = f.group || c.Snapshotter != nil && c.GroupSnapshotter != nil
-		f.health = f.health || c.Checker != nil
-		f.nodeBound = f.nodeBound || p.Kind().NodeBound
+		f.add(p.Capabilities().Mask(), p.Kind().NodeBound)
 	}
+	return f
+}
+
+func (f *features) add(can backend.Mask, nodeBound bool) {
+	f.expand = f.expand || can.Expander
+	f.clone = f.clone || can.Cloner
+	f.snapshot = f.snapshot || can.Snapshotter
+	f.group = f.group || can.Snapshotter && can.GroupSnapshotter
+	f.health = f.health || can.Checker
+	f.nodeBound = f.nodeBound || nodeBound
+}
+
+func (o Options) features() features {
+	if o.Kind == nil || o.Kind.Mask == nil {
+		return featuresOf(o.Pools)
+	}
+	var f features
+	f.add(o.Kind.Mask(nil), o.Kind.NodeBound)
 	return f
 }
 

@@ -1,5 +1,5 @@
 // Package csi is the Container Storage Interface in front of all pools: it translates between CSI's
-// messages and package pool and package node, and is the only importer of CSI and of gRPC's codes.
+// messages and package pool and package node, and is the only importer of CSI.
 //
 // A request is checked here as far as it is a matter of form: fields that are missing, handles,
 // topology, access modes. What a volume may be is decided by its pool, what happens to it on a node
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -19,9 +20,11 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/socket"
 )
 
 // DefaultGrace is how long calls that are running may go on when a server stops.
@@ -32,6 +35,9 @@ type Options struct {
 	DriverName string // as in storage classes, a domain name
 	Version    string
 	Pools      *pool.Set
+	// Kind is that of all pools, also of those to come: what the driver can do follows from it. nil: it
+	// follows from the pools that there are now.
+	Kind       *backend.Kind
 	Node       *node.Node // nil: no Node service
 	Controller bool       // with the Controller and GroupController services
 	// NodeExpansion leaves growing a volume to NodeExpandVolume alone: the Controller does not offer it.
@@ -67,7 +73,7 @@ func newServer(o Options, m machine) (*Server, error) {
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
 	}
-	has := featuresOf(o.Pools)
+	has := o.features()
 	has.nodeExpands = o.NodeExpansion
 	g := grpc.NewServer(grpc.ChainUnaryInterceptor(logged(o.Log), answered(o.Log, has)))
 	csi.RegisterIdentityServer(g, &identity{name: o.DriverName, version: o.Version, has: has, controller: o.Controller})
@@ -99,7 +105,7 @@ func (o Options) check(m machine) error {
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
 	case o.NodeExpansion && !(grows(m) && allNodeBound(o.Pools)):
 		return errs.E(errs.Invalid, "NodeExpansion: needs the Node service, and pools that are on the node; a volume that several nodes use is grown by the Controller")
-	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && featuresOf(o.Pools).nodeBound):
+	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && o.features().nodeBound):
 		return errs.E(errs.Invalid, "Node: the name %.80q is missing, or too long for the node label that says where volumes are (%d characters)", m.Name(), maxSegment)
 	}
 	return nil
@@ -117,7 +123,7 @@ func allNodeBound(pools *pool.Set) bool {
 // Serve listens on a unix socket ("unix:///path" or a path) and serves until ctx is done or serving
 // fails. Then it takes no new calls, gives those that run the grace period, and cancels the rest.
 func (s *Server) Serve(ctx context.Context, endpoint string) error {
-	l, err := listen(endpoint)
+	l, err := socket.Listen(endpoint, os.Getuid())
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,7 @@ package pool
 
 import "github.com/dozo-dev/dozo/internal/backend"
 
-// Capabilities are the optional interfaces of a backend: nil where it has none. A proxy, which
-// implements them all, is masked by setting fields to nil.
+// Capabilities are the optional interfaces of a backend: nil where it has none.
 type Capabilities struct {
 	Expander         backend.Expander
 	Cloner           backend.Cloner
@@ -14,7 +13,8 @@ type Capabilities struct {
 	Checker          backend.Checker
 }
 
-// Find looks for every optional interface of b. Nobody else asserts types.
+// Find looks for every optional interface of b; of a [backend.Proxy] it keeps those that its mask
+// has. Nobody else asserts types.
 func Find(b backend.Backend) Capabilities {
 	var c Capabilities
 	c.Expander, _ = b.(backend.Expander)
@@ -24,5 +24,41 @@ func Find(b backend.Backend) Capabilities {
 	c.Activator, _ = b.(backend.Activator)
 	c.Marker, _ = b.(backend.Marker)
 	c.Checker, _ = b.(backend.Checker)
+	if p, ok := b.(backend.Proxy); ok {
+		return c.Masked(p.Mask())
+	}
 	return c
+}
+
+// Masked returns those of c that m has.
+func (c Capabilities) Masked(m backend.Mask) Capabilities {
+	return Capabilities{
+		Expander:         only(m.Expander, c.Expander),
+		Cloner:           only(m.Cloner, c.Cloner),
+		Snapshotter:      only(m.Snapshotter, c.Snapshotter),
+		GroupSnapshotter: only(m.GroupSnapshotter, c.GroupSnapshotter),
+		Activator:        only(m.Activator, c.Activator),
+		Marker:           only(m.Marker, c.Marker),
+		Checker:          only(m.Checker, c.Checker),
+	}
+}
+
+func only[T any](shown bool, v T) (none T) {
+	if shown {
+		return v
+	}
+	return none
+}
+
+// Mask says which of them there are.
+func (c Capabilities) Mask() backend.Mask {
+	return backend.Mask{
+		Expander:         c.Expander != nil,
+		Cloner:           c.Cloner != nil,
+		Snapshotter:      c.Snapshotter != nil,
+		GroupSnapshotter: c.GroupSnapshotter != nil,
+		Activator:        c.Activator != nil,
+		Marker:           c.Marker != nil,
+		Checker:          c.Checker != nil,
+	}
 }

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"iter"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -31,6 +32,10 @@ func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, err
 	if err != nil {
 		return backend.Volume{}, err
 	}
+	return p.create(ctx, r, b)
+}
+
+func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (backend.Volume, error) {
 	return operate(ctx, p, "create", p.createKeys(b), func(ctx context.Context) (backend.Volume, error) {
 		if err := p.fitSource(ctx, r, &b); err != nil {
 			return backend.Volume{}, err
@@ -132,13 +137,8 @@ func (p *Pool) tooLarge(required int64) error {
 
 // fitNodes refuses a volume for nodes that this pool does not reach.
 func (p *Pool) fitNodes(nodes []string) error {
-	if !p.kind.NodeBound || len(nodes) == 0 {
+	if len(nodes) == 0 || slices.ContainsFunc(nodes, func(n string) bool { return !p.elsewhere(n) }) {
 		return nil
-	}
-	for _, n := range nodes {
-		if n == p.opts.Node {
-			return nil
-		}
 	}
 	return errs.E(errs.NoSpace, "accessibility_requirements: pool %s is on node %s only, asked for %v", p.name, p.opts.Node, nodes)
 }
@@ -162,7 +162,7 @@ func (p *Pool) fitSource(ctx context.Context, r VolumeRequest, b *backend.Reques
 		return err
 	}
 	least, err := p.sourceSize(ctx, r.Source)
-	if errs.Is(err, errs.NotFound) && p.kind.NodeBound && len(r.Nodes) > 0 {
+	if errs.Is(err, errs.NotFound) && p.kind.NodeBound && p.opts.Node != "" && len(r.Nodes) > 0 {
 		// This pool is one of several, each on a node of its own, and the scheduler chose the node. What
 		// makes it choose again is to be told that there is no room here.
 		return errs.E(errs.NoSpace, "volume_content_source: %w; if it is on another node, the copy has to be made there: node %s cannot have it", err, p.opts.Node)
@@ -226,7 +226,7 @@ func (p *Pool) List(ctx context.Context) iter.Seq2[backend.Volume, error] { retu
 
 // Capacity says what room there is on a node ("" = this one), in sizes that a Create can ask for.
 func (p *Pool) Capacity(ctx context.Context, node string) (backend.Capacity, error) {
-	if p.kind.NodeBound && node != "" && node != p.opts.Node {
+	if node != "" && p.elsewhere(node) {
 		return backend.Capacity{}, nil
 	}
 	c, err := p.b.Capacity(ctx, node)

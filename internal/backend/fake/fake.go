@@ -103,6 +103,7 @@ func Kind(o Options) backend.Kind {
 		MinSize:     MinSize,
 		MaxSize:     MaxSize,
 		NodeBound:   o.NodeBound,
+		Mask:        func(map[string]string) backend.Mask { return backend.FullMask() },
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -16,17 +16,21 @@ func pool(name string) *v1alpha1.Pool {
 	return &v1alpha1.Pool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.PoolSpec{Kind: "fake"}}
 }
 
+func item(name string) v1alpha1.ItemSpec {
+	return v1alpha1.ItemSpec{Node: "n1", Pool: "fast", Name: name}
+}
+
 func volume(name string) *v1alpha1.NodeVolume {
 	return &v1alpha1.NodeVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1alpha1.NodeVolumeSpec{Node: "n1", Pool: "fast", Name: "pvc-1", Size: resource.MustParse("1Gi")},
+		Spec:       v1alpha1.NodeVolumeSpec{ItemSpec: item("pvc-1"), Size: resource.MustParse("1Gi")},
 	}
 }
 
 func snapshot(name string) *v1alpha1.NodeSnapshot {
 	return &v1alpha1.NodeSnapshot{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1alpha1.NodeSnapshotSpec{Node: "n1", Pool: "fast", Name: "snap-1", Volume: "pvc-1"},
+		Spec:       v1alpha1.NodeSnapshotSpec{ItemSpec: item("snap-1"), Volume: "pvc-1"},
 	}
 }
 
@@ -68,14 +72,14 @@ func TestValidation(t *testing.T) {
 			change func(*v1alpha1.NodeVolume)
 			says   string // "": allowed
 		}{
-			{"node", func(v *v1alpha1.NodeVolume) { v.Spec.Node = "n2" }, "stays on its node"},
-			{"pool", func(v *v1alpha1.NodeVolume) { v.Spec.Pool = "slow" }, "stays in its pool"},
-			{"name", func(v *v1alpha1.NodeVolume) { v.Spec.Name = "other" }, "name of a volume"},
-			{"shrink", func(v *v1alpha1.NodeVolume) { v.Spec.Size = resource.MustParse("1023Mi") }, "never shrink"},
+			{"node", func(v *v1alpha1.NodeVolume) { v.Spec.Node = "n2" }, "stays where it is"},
+			{"pool", func(v *v1alpha1.NodeVolume) { v.Spec.Pool = "slow" }, "stays where it is"},
+			{"name", func(v *v1alpha1.NodeVolume) { v.Spec.Name = "other" }, "name cannot be changed"},
 			{"limit", func(v *v1alpha1.NodeVolume) { v.Spec.Limit = nil }, "limit: cannot be changed"},
 			{"parameters", func(v *v1alpha1.NodeVolume) { v.Spec.Parameters["colour"] = "blue" }, "parameters: cannot be changed"},
 			{"source", func(v *v1alpha1.NodeVolume) { v.Spec.Source = &v1alpha1.VolumeSource{Volume: "a"} }, "source: cannot be changed"},
 			{"grow", func(v *v1alpha1.NodeVolume) { v.Spec.Size = resource.MustParse("3Gi") }, ""},
+			{"absent", func(v *v1alpha1.NodeVolume) { v.Spec.Absent = true }, ""},
 			{"attempt", func(v *v1alpha1.NodeVolume) { v.Spec.Attempt++ }, ""},
 		} {
 			v := &v1alpha1.NodeVolume{}

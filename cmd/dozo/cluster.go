@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -118,8 +119,10 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 		return err
 	}
 	mgr, err := manager.New(config, manager.Options{
-		Scheme:           scheme,
-		Cache:            cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Scheme: scheme,
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
+			&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}, // no right to see others
+		}},
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,
 		LeaderElectionID: o.kind.Name + ".dozo.dev", LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,

@@ -24,6 +24,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/controller"
+	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
@@ -91,7 +92,7 @@ func serveNode(ctx context.Context, o driverOptions, config *rest.Config) error 
 	}
 	a, err := agent.New(ctx, agent.Options{
 		Node: o.flags.nodeName, Kind: o.kind.Name, Pools: o.pools, Host: o.host, Log: o.log,
-		State: filepath.Join(o.flags.stateDir, "pools.seen"),
+		State: filepath.Join(o.flags.stateDir, "pools.seen"), NodesOwn: csi.IsInline,
 	})
 	if err != nil {
 		return err
@@ -120,10 +121,9 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 	}
 	mgr, err := manager.New(config, manager.Options{
 		Scheme: scheme,
-		Cache: cache.Options{
-			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         map[client.Object]cache.ByObject{&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}},
-		},
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
+			&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}, // no right to see others
+		}},
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,
 		LeaderElectionID: o.kind.Name + ".dozo.dev", LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,

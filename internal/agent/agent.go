@@ -43,6 +43,10 @@ type Options struct {
 	State string     // file for the pools seen last; it must outlive this process
 	Log   *slog.Logger
 
+	// NodesOwn says of a volume's name that the node made it for itself, such as a CSI inline volume: no
+	// object stands for it, and it is no orphan. nil: there are none.
+	NodesOwn func(name string) bool
+
 	// Refresh is how often figures are read that others may change too, and Scan how often the storage is
 	// compared with the objects. 0: 10 seconds, a minute.
 	Refresh, Scan time.Duration

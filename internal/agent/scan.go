@@ -73,7 +73,7 @@ func (a *Agent) rescan(ctx context.Context, s *session, p *pool.Pool) {
 
 func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error) {
 	found := scan{at: time.Now()}
-	onDisk, err := keys(ctx, p)
+	onDisk, err := a.keys(ctx, p)
 	if err != nil {
 		return found, err
 	}
@@ -107,14 +107,16 @@ func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error
 func volumeKey(id backend.ID) string   { return string(id) }
 func snapshotKey(id backend.ID) string { return "snapshot/" + string(id) }
 
-// keys are those of all volumes and snapshots on a pool's storage.
-func keys(ctx context.Context, p *pool.Pool) (map[string]bool, error) {
+// keys are those of all volumes and snapshots on a pool's storage that objects are to stand for.
+func (a *Agent) keys(ctx context.Context, p *pool.Pool) (map[string]bool, error) {
 	all := map[string]bool{}
 	for v, err := range p.List(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		all[volumeKey(v.ID)] = true
+		if a.opts.NodesOwn == nil || !a.opts.NodesOwn(v.Name) {
+			all[volumeKey(v.ID)] = true
+		}
 	}
 	for v, err := range p.ListSnapshots(ctx) {
 		if err != nil {

@@ -20,6 +20,9 @@ const paramSize = "size"
 
 // inlineHandle is what the kubelet calls such volumes: a hash of the pod and the volume's name in it.
 // No other handle here looks like that (see [Handle]).
+// IsInline reports whether a volume of this name is an inline one: the kubelet made up the name.
+func IsInline(name string) bool { return inlineHandle.MatchString(name) }
+
 var inlineHandle = regexp.MustCompile(`^csi-[0-9a-f]{64}$`)
 
 func isInline(handle string) bool { return inlineHandle.MatchString(handle) }

@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 GO ?= go
 # Of the lab's nodes, for the targets lab, e2e and e2e-smoke: host, or guest for one of their own each.
-KERNEL ?= $(or $(DOZO_LAB_KERNEL),host)
-export DOZO_LAB_KERNEL = $(KERNEL)
+KERNEL := $(or $(KERNEL),$(DOZO_LAB_KERNEL),host)
+export DOZO_LAB_KERNEL := $(KERNEL)
 
 .PHONY: help
 help: ## list the targets

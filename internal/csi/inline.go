@@ -20,12 +20,11 @@ const paramSize = "size"
 
 // inlineHandle is what the kubelet calls such volumes: a hash of the pod and the volume's name in it.
 // No other handle here looks like that (see [Handle]).
-// IsInline reports whether a volume of this name is an inline one: the kubelet made up the name.
-func IsInline(name string) bool { return inlineHandle.MatchString(name) }
-
 var inlineHandle = regexp.MustCompile(`^csi-[0-9a-f]{64}$`)
 
-func isInline(handle string) bool { return inlineHandle.MatchString(handle) }
+// IsInline reports whether a handle, which is also the volume's name in its pool, is that of an inline
+// volume.
+func IsInline(handle string) bool { return inlineHandle.MatchString(handle) }
 
 // inlineAttributes are the volumeAttributes of an inline volume.
 func inlineAttributes() []backend.Parameter {
@@ -43,7 +42,7 @@ func inlineAttributes() []backend.Parameter {
 
 // publishInline makes a volume that stands in a pod's spec. Whoever makes pods wrote the attributes.
 func (n *nodeService) publishInline(ctx context.Context, r *csi.NodePublishVolumeRequest, use usage) (*csi.NodePublishVolumeResponse, error) {
-	if !isInline(r.GetVolumeId()) {
+	if !IsInline(r.GetVolumeId()) {
 		return nil, errs.E(errs.Invalid, "volume_id: %.80q is not what the kubelet calls an inline volume", r.GetVolumeId())
 	}
 	if use.block {

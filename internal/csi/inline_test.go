@@ -40,7 +40,7 @@ func TestInlineHandles(t *testing.T) {
 		aHandle: true, "main:" + aHandle: false, aHandle + "0": false, aHandle[:67]: false, strings.ToUpper(aHandle): false,
 		aHandle + "\n": false, "csi-x": false, "": false,
 	} {
-		want(t, isInline(handle), is)
+		want(t, IsInline(handle), is)
 		if _, err := ParseHandle(handle); is && err == nil {
 			t.Errorf("%s is a handle of both sorts", handle)
 		}

@@ -214,7 +214,7 @@ func (n *nodeService) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpubl
 	if err != nil {
 		return nil, err
 	}
-	if isInline(r.GetVolumeId()) {
+	if IsInline(r.GetVolumeId()) {
 		if err := n.node.UnpublishInline(ctx, r.GetVolumeId(), target); err != nil {
 			return nil, err
 		}
@@ -244,7 +244,7 @@ func usedAt(handle, path string) (volume, clean string, err error) {
 
 // used is known for the calls about any volume in use here, inline ones too.
 func used(handle string) (volume string, err error) {
-	if isInline(handle) {
+	if IsInline(handle) {
 		return handle, nil
 	}
 	h, err := known(handle)

@@ -8,13 +8,13 @@ type Driver struct {
 	StorageClass  string
 	SnapshotClass string
 	Namespace     string // where the driver's own pods are
+	Pods          string // label selector of all its pods
 	NodePods      string // label selector of the pods that serve CSI on nodes
 	Program       string // name of the driver's process in them
 	Size          string // of a first volume, a Kubernetes quantity
 	Larger        string // of one that it is expanded or restored to
 	FullSays      string // in the Event on a claim for which there is no room
 	TopologyKey   string // of the label by which nodes that volumes are on are told apart
-	ResizerLease  string // of the one resizer, where a driver on each node is reached by one of them only
 	Traces        []Trace
 	Can           Can
 }
@@ -41,15 +41,15 @@ func Drivers() map[string]Driver {
 	return map[string]Driver{"loopfile": {
 		Name:          "loopfile.dozo.dev",
 		StorageClass:  "dozo",
-		SnapshotClass: "dozo",
+		SnapshotClass: "dozo-loopfile",
 		Namespace:     "dozo",
+		Pods:          "app.kubernetes.io/component in (loopfile-node, loopfile-controller)",
 		NodePods:      "app.kubernetes.io/component=loopfile-node",
 		Program:       "dozo",
 		Size:          "512Mi",
 		Larger:        "1Gi",
 		FullSays:      "can still be given",
 		TopologyKey:   "topology.dozo.dev/node",
-		ResizerLease:  "external-resizer-loopfile-dozo-dev",
 		Traces: []Trace{
 			{"an image", []string{"find", "/host/var/lib/dozo/images", "-name", "*VOLUME*"}},
 			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},

@@ -46,8 +46,7 @@ func useScenarios() []scenario {
 		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},
 		{name: "clone", smoke: true, needs: clone, run: cloneClaim},
 		{name: "copies find their source", run: copiesFindTheirSource,
-			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone },
-			known: "the scheduler does not know where the source of a node's copy is, and tries any node"},
+			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone }},
 		{name: "ephemeral volume", run: ephemeralVolume},
 		{name: "raw block", needs: block, run: rawBlock},
 		{name: "ReadWriteOncePod", needs: single, run: readWriteOncePod},
@@ -63,7 +62,6 @@ func useScenarios() []scenario {
 		{name: "restricted class", needs: func(c Can) bool { return c.NodeBound }, run: restrictedClass},
 		{name: "imported snapshot", needs: snapshot, run: importedSnapshot},
 		{name: "limits change", needs: func(c Can) bool { return c.Limits }, run: limitsChange},
-		{name: "limits change elsewhere", needs: func(c Can) bool { return c.Limits && c.NodeBound }, run: limitsElsewhere},
 	}
 }
 

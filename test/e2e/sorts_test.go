@@ -255,23 +255,6 @@ func (b *bed) attributes(suffix string, parameters map[string]string) string {
 	return c.Name
 }
 
-// resizerNode is where the one resizer is at work: with a driver on each node it can change volumes of that
-// node only.
-func (b *bed) resizerNode() string {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
-	defer cancel()
-	lease, err := b.cluster.typed.CoordinationV1().Leases(b.driver.Namespace).Get(ctx, b.driver.ResizerLease, metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil {
-		b.t.Fatalf("the resizer's lease: %v", err)
-	}
-	p, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).Get(ctx, *lease.Spec.HolderIdentity, metav1.GetOptions{})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return p.Spec.NodeName
-}
-
 // ioMax is what the pod's cgroup says of its limits, without the device's number; enforced is false on a node
 // that has cgroup version 1.
 func (b *bed) ioMax(p *corev1.Pod) (limits string, enforced bool) {
@@ -312,11 +295,7 @@ func (b *bed) awaitAttributes(claim, class string) {
 func limitsChange(b *bed) {
 	slow := b.attributes("slow", map[string]string{"read-bps": "10Mi", "write-bps": "5Mi"})
 	fast := b.attributes("fast", map[string]string{"write-bps": "50Mi", "write-iops": "1k"})
-	var change []func(*corev1.Pod)
-	if b.driver.ResizerLease != "" {
-		change = append(change, onNode(b.resizerNode()))
-	}
-	_, p := b.launch(b.claim("data", b.driver.Size, func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = &slow }), b.pod("pod", "data", change...), "", "")
+	_, p := b.launch(b.claim("data", b.driver.Size, func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = &slow }), b.pod("pod", "data"), "", "")
 	b.awaitAttributes("data", slow)
 	b.wantLimits(p, "rbps=10485760 wbps=5242880 riops=max wiops=max")
 	b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"volumeAttributesClassName":%q}}`, fast))
@@ -342,7 +321,7 @@ func (b *bed) wantLimits(p *corev1.Pod, want string) {
 func (b *bed) awaitLog(node, says string) {
 	b.t.Helper()
 	since := metav1.NewTime(b.started)
-	s := b.driverPods(node)
+	s := b.driverPods(b.driver.NodePods, node)
 	core := b.cluster.typed.CoreV1().Pods(b.driver.Namespace)
 	list, err := core.List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels, FieldSelector: s.fields})
 	if err != nil {
@@ -355,28 +334,4 @@ func (b *bed) awaitLog(node, says string) {
 		}
 	}
 	b.t.Errorf("no driver on node %s says %q", node, says)
-}
-
-// limitsElsewhere changes the class where the resizer cannot: the claim says so, and goes back.
-func limitsElsewhere(b *bed) {
-	b.timed = false
-	slow := b.attributes("slow", map[string]string{"read-bps": "10Mi"})
-	fast := b.attributes("fast", map[string]string{"read-bps": "50Mi"})
-	there := b.resizerNode()
-	for node := range b.nodes.pods {
-		if node == there {
-			continue
-		}
-		b.launch(b.claim("data", b.driver.Size, func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = &slow }), b.pod("pod", "data", onNode(node)), "", "")
-		b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"volumeAttributesClassName":%q}}`, fast))
-		c := await(b, one(claims, b.ns, "data"), "the claim to say that its class cannot be changed", func(c *corev1.PersistentVolumeClaim) (bool, string) {
-			s := describeClaim(c)
-			return c != nil && c.Status.ModifyVolumeStatus != nil && c.Status.ModifyVolumeStatus.Status == corev1.PersistentVolumeClaimModifyVolumeInfeasible &&
-				strings.Contains(s, "only where the resizer runs"), s
-		})
-		b.t.Logf("the claim: %s", describeClaim(c))
-		b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"volumeAttributesClassName":%q}}`, slow))
-		b.write("pod", dataFile, dataMiB)
-		return
-	}
 }

@@ -12,6 +12,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -73,6 +74,7 @@ func serveCluster(ctx context.Context, o driverOptions, m *metrics) error {
 		return err
 	}
 	log.SetLogger(logr.FromSlogHandler(o.log.Handler()))
+	klog.SetSlogLogger(o.log) // what the client library has to say
 	if o.role.node {
 		return serveNode(ctx, o, m, config)
 	}

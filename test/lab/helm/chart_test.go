@@ -126,7 +126,7 @@ func TestWrongValues(t *testing.T) {
 		"sidecars.attacher.tag=v1":                                              "'attacher'",
 		"node.terminationGracePeriodSeconds=5":                                  "/node/terminationGracePeriodSeconds",
 		"node.maxUnavailable=0":                                                 "/node/maxUnavailable",
-		"capacityPollInterval=soon":                                             "/capacityPollInterval",
+		"controller.replicas=0":                                                 "/controller/replicas",
 		"metrics.port=9808":                                                     "/metrics/port",
 		"poools.images.kind=loopfile":                                           "'poools'",
 	} {

@@ -6,13 +6,19 @@
 {{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
+{{/* Selects the pods of a component: node or controller. */}}
 {{- define "dozo.selector" -}}
 app.kubernetes.io/name: dozo
-app.kubernetes.io/component: loopfile-node
+app.kubernetes.io/component: loopfile-{{ . }}
 {{- end }}
 
+{{/* The labels of all but the two workloads, which have their component besides. */}}
 {{- define "dozo.labels" -}}
-{{ include "dozo.selector" . }}
+app.kubernetes.io/name: dozo
+{{ include "dozo.release" . }}
+{{- end }}
+
+{{- define "dozo.release" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -47,8 +53,8 @@ resources: {{ toJson $values.resources }}
 {{ include "dozo.sidecarSecurity" . }}
 {{- end }}
 
-{{/* The credentials of the pod's service account, mounted by the sidecars that use the API and by nobody
-     else: the driver, which is privileged, has none. */}}
+{{/* The credentials of the pod's service account, mounted by the containers that use the API and by nobody
+     else. */}}
 {{- define "dozo.tokenMount" -}}
 {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
@@ -73,4 +79,50 @@ resources: {{ toJson $values.resources }}
 {{- end -}}
 {{- end -}}
 {{- toJson $dirs -}}
+{{- end }}
+
+{{/* The volume that they are in. */}}
+{{- define "dozo.tokenVolume" -}}
+name: api-token
+projected:
+  sources:
+  - serviceAccountToken: {path: token, expirationSeconds: 3607}
+  - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+  - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
+
+{{/* What all pods have: where they may run and who they are. */}}
+{{- define "dozo.podSpec" -}}
+automountServiceAccountToken: false
+securityContext:
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .pods.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pods.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with .pods.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The probes of a driver through its livenessprobe sidecar. */}}
+{{- define "dozo.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: healthz}
+  periodSeconds: 1
+  timeoutSeconds: 5
+  failureThreshold: 120
+livenessProbe:
+  httpGet: {path: /healthz, port: healthz}
+  periodSeconds: 20
+  timeoutSeconds: 10
+  failureThreshold: 5
 {{- end }}

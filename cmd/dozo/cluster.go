@@ -13,6 +13,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -49,6 +50,7 @@ const kubeconfigHelp = "`file` with how to reach the API server (default: the po
 // clusterConfig says how to reach the API server, and has its libraries log where we do.
 func clusterConfig(kubeconfig string, l *slog.Logger) (*rest.Config, error) {
 	log.SetLogger(logr.FromSlogHandler(l.Handler()))
+	klog.SetSlogLogger(l) // what the client library has to say
 	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)

@@ -62,6 +62,9 @@ type Agent struct {
 	generations map[string]int64 // of the Pools that are used
 	session     *session         // nil: not connected
 	scans       map[string]scan  // by pool
+
+	publishing sync.Mutex // held while the NodeStorage is written
+	published  published
 }
 
 // session is what lasts as long as a connection to the API.

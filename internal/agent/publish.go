@@ -57,7 +57,12 @@ func (a *Agent) addPublisher(mgr manager.Manager, s *session) error {
 
 // publish writes what the pools have now into the NodeStorage, if that is not what it says.
 func (a *Agent) publish(ctx context.Context, s *session) error {
+	a.publishing.Lock()
+	defer a.publishing.Unlock()
 	pools := a.nodePools(ctx, s)
+	if a.isPublished(ctx, s, pools) {
+		return nil
+	}
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		have, err := a.nodeStorage(ctx, s)
 		if err != nil || have == nil {
@@ -70,11 +75,28 @@ func (a *Agent) publish(ctx context.Context, s *session) error {
 			now.Status.Pools = append(now.Status.Pools, carryOver(p, have.Status.Pools))
 		}
 		slices.SortFunc(now.Status.Pools, func(a, b v1alpha1.NodePool) int { return cmp.Compare(a.Name, b.Name) })
-		if equality.Semantic.DeepEqual(have.Status, now.Status) {
-			return nil
+		if !equality.Semantic.DeepEqual(have.Status, now.Status) {
+			if err := s.client.Status().Update(ctx, now); err != nil {
+				return err
+			}
 		}
-		return s.client.Status().Update(ctx, now)
+		a.published = published{now.ResourceVersion, pools}
+		return nil
 	})
+}
+
+// published is what was written last.
+type published struct {
+	version string // of the object, as written
+	pools   []v1alpha1.NodePool
+}
+
+// isPublished reports whether the object is as it was written last and would be written again: then nothing is
+// asked of the API server. A node that is idle costs it nothing.
+func (a *Agent) isPublished(ctx context.Context, s *session, pools []v1alpha1.NodePool) bool {
+	var seen v1alpha1.NodeStorage
+	err := s.client.Get(ctx, client.ObjectKey{Name: a.opts.Node}, &seen)
+	return err == nil && seen.ResourceVersion == a.published.version && equality.Semantic.DeepEqual(pools, a.published.pools)
 }
 
 // carryOver keeps from the last time when a condition changed, and the figures of a pool that says nothing.

@@ -170,7 +170,7 @@ func (s *Set) States() []State {
 	return all
 }
 
-// Close closes all pools, waiting for their operations until ctx is done.
+// Close closes all pools, also those that were dropped before, waiting for their operations until ctx is done.
 func (s *Set) Close(ctx context.Context) error {
 	s.mu.Lock()
 	members := slices.Collect(maps.Values(s.members))
@@ -183,6 +183,16 @@ func (s *Set) Close(ctx context.Context) error {
 		if m.pool != nil {
 			all = append(all, m.pool.Close(ctx))
 		}
+	}
+	retired := make(chan struct{})
+	go func() {
+		s.retired.Wait()
+		close(retired)
+	}()
+	select {
+	case <-retired:
+	case <-ctx.Done():
+		all = append(all, errs.E(errs.Aborted, "pools that were dropped or changed still have operations running"))
 	}
 	return errors.Join(all...)
 }

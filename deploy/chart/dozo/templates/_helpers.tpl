@@ -98,6 +98,12 @@ projected:
 {{- range $n, $dir := .root.Values.drivers.loopfile.directories }}
 - {name: pools-{{ $n }}, hostPath: {path: {{ $dir }}, type: DirectoryOrCreate}}
 {{- end }}
+# The directories of pools are made, unless a disk is to be mounted there.
+{{- range $name, $pool := .root.Values.pools }}
+{{- if and (eq $pool.kind "loopfile") (ne (toString $pool.options.requireMount) "true") }}
+- {name: pool-{{ $name }}, hostPath: {path: {{ $pool.options.path }}, type: DirectoryOrCreate}}
+{{- end }}
+{{- end }}
 {{- else if eq .kind "lvm" }}
 # The locks that LVM's own commands on the node take.
 - {name: lvm-locks, hostPath: {path: /run/lock/lvm, type: DirectoryOrCreate}}
@@ -110,6 +116,11 @@ projected:
 {{- range $n, $dir := .root.Values.drivers.loopfile.directories }}
 # A disk that is mounted below it later is seen.
 - {name: pools-{{ $n }}, mountPath: {{ $dir }}, mountPropagation: HostToContainer}
+{{- end }}
+{{- range $name, $pool := .root.Values.pools }}
+{{- if and (eq $pool.kind "loopfile") (ne (toString $pool.options.requireMount) "true") }}
+- {name: pool-{{ $name }}, mountPath: {{ $pool.options.path }}, mountPropagation: HostToContainer}
+{{- end }}
 {{- end }}
 {{- else if eq .kind "lvm" }}
 - {name: lvm-locks, mountPath: /run/lock/lvm}

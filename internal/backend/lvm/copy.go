@@ -1,0 +1,158 @@
+package lvm
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// copied makes a volume of a snapshot or of another volume.
+func (t *Thick) copied(ctx context.Context, r backend.Request) (item, error) {
+	from, err := t.source(ctx, r.Source)
+	if err != nil {
+		return item{}, err
+	}
+	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark}
+	f.mark.Copied = true
+	return t.copy(ctx, "create", from, t.volumeKey(r.ID), f, r.Size, r.Limit)
+}
+
+// CreateSnapshot is [backend.Snapshotter]: a whole copy, of the instant at which it begins.
+func (t *Thick) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
+	k := t.snapshotKey(r.ID)
+	unlock, err := t.lock(ctx, k, t.copyKey(k), t.volumeKey(r.Source))
+	if err != nil {
+		return backend.Snapshot{}, err
+	}
+	defer unlock()
+	i, found, err := t.look(ctx, k)
+	if err != nil {
+		return backend.Snapshot{}, err
+	}
+	if !found || !i.whole() {
+		from, err := t.get(ctx, t.volumeKey(r.Source))
+		if err != nil {
+			return backend.Snapshot{}, err
+		}
+		f := facts{name: r.Name, source: backend.Source{Volume: r.Source}, mark: from.facts.mark, group: r.Group}
+		if i, err = t.copy(ctx, "snapshot", from, k, f, from.size(), 0); err != nil {
+			return backend.Snapshot{}, err
+		}
+	}
+	s := t.snapshot(i)
+	return s, s.Satisfies(r)
+}
+
+// copy makes an LV with what another one holds. It has a tag that says "building" until that is done, so
+// a crash leaves something that does not exist, and the next call begins anew in the same LV.
+func (t *Thick) copy(ctx context.Context, op string, from item, k key, f facts, size, limit int64) (to item, err error) {
+	if to, err = t.stage(ctx, op, k, f, size, limit); err != nil {
+		return item{}, err
+	}
+	if err = t.fill(ctx, op, from, to, &f); err == nil {
+		err = t.retag(ctx, op, to, f)
+	}
+	if err != nil {
+		if !errs.Is(err, errs.Aborted) { // which will be called again
+			err = errors.Join(err, t.destroy(context.WithoutCancel(ctx), op+".undo", k))
+		}
+		return item{}, err
+	}
+	return t.get(ctx, k)
+}
+
+// stage makes the LV for a copy, or finds the one that an earlier call made.
+func (t *Thick) stage(ctx context.Context, op string, k key, f facts, size, limit int64) (item, error) {
+	if err := t.removeTemporary(ctx, op, k); err != nil {
+		return item{}, err
+	}
+	i, found, err := t.look(ctx, k)
+	if err != nil {
+		return item{}, err
+	}
+	if found && i.facts.building && !i.facts.deleting && i.facts.source == f.source && i.size() == extents(i.state, size)*i.state.ExtentSize {
+		return i, nil
+	}
+	if err := t.destroy(ctx, op+".clear", k); err != nil {
+		return item{}, err
+	}
+	f.building = true
+	return t.allocate(ctx, op, k, f, size, limit)
+}
+
+// fill copies. From a volume it goes by way of a temporary snapshot of LVM's, which stays as it is while
+// the volume is written to; it notes the instant in f. Snapshots of ours are never written to.
+func (t *Thick) fill(ctx context.Context, op string, from, to item, f *facts) (err error) {
+	if from.key.sort == volumeSort {
+		temporary, err := t.temporary(ctx, op, from, to.key)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			err = errors.Join(err, t.removeTemporary(context.WithoutCancel(ctx), op, to.key))
+		}()
+		from = temporary
+	}
+	f.created = time.Now().UTC()
+	if to.key.sort == volumeSort {
+		f.created = time.Time{}
+	}
+	source, err := t.activate(ctx, op, from)
+	if err != nil {
+		return err
+	}
+	target, err := t.activate(ctx, op, to)
+	if err != nil {
+		return err
+	}
+	err = copyDevice(ctx, t.host, op+".copy", source, target, from.size())
+	if err == nil || from.key.sort != copySort || ctx.Err() != nil {
+		return err
+	}
+	return t.explain(from, err)
+}
+
+// explain says why a copy failed whose snapshot was full.
+func (t *Thick) explain(from item, err error) error {
+	if overflowed(t.host, from) {
+		return errs.E(errs.InUse, "more than %d %% of the volume was written to while it was copied; pause its writer, or raise the pool's copySpace: %w", t.opts.copySpace, err)
+	}
+	return err
+}
+
+func (p *pool) copyKey(k key) key {
+	// A volume and a snapshot may have the same ID.
+	return key{copySort, p.name, backend.IDFor(k.sort + "/" + string(k.id))}
+}
+
+// temporary takes a classic snapshot of a volume, from which to copy to the LV with key to. Its room may
+// be what the pool keeps spare.
+func (t *Thick) temporary(ctx context.Context, op string, from item, to key) (item, error) {
+	k := t.copyKey(to)
+	err := from.group.Change(ctx, func(s *vg.State) error {
+		n := max(1, (from.lv.Extents()*t.opts.copySpace+99)/100)
+		args := []string{"--snapshot", "--extents", strconv.FormatInt(n, 10), "--name", k.lvName(s.Name), "--yes"}
+		return from.group.Run(ctx, op+".lvcreate-snapshot", "lvcreate", append(append(args, addTags(facts{}.tags(k))...), from.path())...)
+	})
+	if err != nil {
+		return item{}, err
+	}
+	return t.get(ctx, k)
+}
+
+// removeTemporary removes the snapshot from which something was copied to the LV with key k.
+func (t *Thick) removeTemporary(ctx context.Context, op string, k key) error {
+	i, found, err := t.look(ctx, t.copyKey(k))
+	if err != nil || !found {
+		return err
+	}
+	if err := t.unused(ctx, i); err != nil {
+		return err
+	}
+	return i.group.Remove(ctx, op+".lvremove-snapshot", false, i.lv.Name)
+}

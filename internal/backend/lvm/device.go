@@ -1,0 +1,155 @@
+package lvm
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/dm"
+)
+
+// Activate is [backend.Activator]. LVs are active from the moment they are made and, where the host's
+// own start-up sees to it, after a reboot, so usually nothing has to be done and no command is run. The
+// device is the kernel's own (/dev/dm-3), which is there with udev or without.
+func (p *pool) Activate(ctx context.Context, id backend.ID) (string, error) {
+	i, err := p.get(ctx, p.volumeKey(id))
+	if err != nil {
+		return "", err
+	}
+	return p.activate(ctx, "activate", i)
+}
+
+// activate makes an LV's device usable, as large as the LV is.
+func (p *pool) activate(ctx context.Context, op string, i item) (string, error) {
+	path, ok, err := p.active(i)
+	if err != nil || ok {
+		return path, err
+	}
+	err = i.group.Change(ctx, func(s *vg.State) error {
+		now, ok := p.inState(i.group, s, i.key)
+		if !ok {
+			return errs.E(errs.NotFound, "%s %s: deleted just now", i.key.sort, i.key.id)
+		}
+		i = now
+		d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
+		if errs.Is(err, errs.NotFound) || err == nil && !d.Live {
+			return i.group.Run(ctx, op+".lvchange", "lvchange", "--activate", "y", "--ignoreactivationskip", i.path())
+		}
+		if err != nil {
+			return err
+		}
+		// A command that was killed left it suspended, or smaller than the metadata says.
+		return i.group.Run(ctx, op+".refresh", "lvchange", "--refresh", i.path())
+	})
+	if err != nil {
+		return "", err
+	}
+	path, ok, err = p.active(i)
+	if err == nil && !ok {
+		err = errs.E(errs.Unavailable, "%s %s: LVM says that it is active, and device mapper shows no such device of %d bytes", i.key.sort, i.key.id, i.size())
+	}
+	return path, err
+}
+
+// active returns the device of an LV that is active, well and of its size.
+func (p *pool) active(i item) (path string, ok bool, err error) {
+	d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
+	if errs.Is(err, errs.NotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	size, err := p.sysSize(d)
+	return d.Path(p.host), d.Live && !d.Suspended && size >= i.size(), err
+}
+
+// sysSize is a device's size in bytes, without opening it.
+func (p *pool) sysSize(d dm.Device) (int64, error) {
+	text, err := p.host.ReadFile("device.size", p.host.Sys("block", fmt.Sprintf("dm-%d", d.Minor), "size"), 64)
+	if err != nil {
+		return 0, errs.E(errs.Unavailable, "device %s: its size: %w", d.Path(p.host), err)
+	}
+	sectors, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, errs.E(errs.Internal, "device %s: its size: %w", d.Path(p.host), err)
+	}
+	return sectors * 512, nil
+}
+
+// Deactivate is [backend.Activator]. The device stays: an active LV costs nothing, and the next Activate
+// needs no command.
+func (p *pool) Deactivate(ctx context.Context, id backend.ID) error {
+	i, found, err := p.look(ctx, p.volumeKey(id))
+	if err != nil || !found {
+		return err
+	}
+	return p.unused(ctx, i)
+}
+
+// openWait is how long somebody may have a device open in passing, as blkid and udev do.
+const openWait = 2 * time.Second
+
+// unused returns errs.InUse if something has the LV open.
+func (p *pool) unused(ctx context.Context, i item) error {
+	for end := time.Now().Add(openWait); ; {
+		d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
+		if errs.Is(err, errs.NotFound) {
+			return nil
+		}
+		if err != nil || d.Open == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return errs.E(errs.InUse, "%s %s: %s is mounted or open on node %s; see: lsblk %s; fuser -vm %s",
+				i.key.sort, i.key.id, d.Path(p.host), p.node, d.Path(p.host), d.Path(p.host))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// resume makes devices of a group go on that a killed command of LVM left suspended: whoever reads or
+// writes them waits.
+func (p *pool) resume(ctx context.Context, g *vg.Group, s *vg.State) error {
+	if ok, err := suspended(p, s); err != nil || !ok {
+		return err
+	}
+	return g.Change(ctx, func(s *vg.State) error { // nobody else is at it
+		ok, err := suspended(p, s)
+		if err != nil || !ok {
+			return err
+		}
+		return g.Run(ctx, "open.refresh", "vgchange", "--refresh", g.Name())
+	})
+}
+
+// suspended reports whether any device of a group is.
+func suspended(p *pool, s *vg.State) (bool, error) {
+	names, err := dm.List(p.host)
+	if err != nil {
+		return false, err
+	}
+	prefix := strings.ReplaceAll(s.Name, "-", "--") + "-"
+	for _, n := range names {
+		if !strings.HasPrefix(n, prefix) {
+			continue
+		}
+		d, err := dm.Named(p.host, n)
+		if errs.Is(err, errs.NotFound) {
+			continue
+		}
+		if err != nil || d.Suspended {
+			return d.Suspended, err
+		}
+	}
+	return false, nil
+}

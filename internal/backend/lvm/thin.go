@@ -1,0 +1,357 @@
+package lvm
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/metadata"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// Thin is a pool of volumes that take their room from a thin pool of LVM's as they are written to. Its
+// snapshots and clones share blocks with their source and take no time.
+type Thin struct{ *pool }
+
+var _ interface {
+	backend.Backend
+	backend.Expander
+	backend.Cloner
+	backend.Snapshotter
+	backend.Activator
+	backend.Marker
+	backend.Checker
+} = (*Thin)(nil)
+
+// Create is [backend.Backend].
+func (t *Thin) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
+	unlock, err := t.lock(ctx, t.createKeys(r)...)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	defer unlock()
+	k := t.volumeKey(r.ID)
+	i, found, err := t.look(ctx, k)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	if !found || !i.whole() {
+		if i, err = t.make(ctx, r, i, found); err != nil {
+			return backend.Volume{}, err
+		}
+	}
+	v := t.volume(i)
+	return v, v.Satisfies(r)
+}
+
+// make makes a volume, or goes on with one that has yet to grow.
+func (t *Thin) make(ctx context.Context, r backend.Request, left item, found bool) (item, error) {
+	k := t.volumeKey(r.ID)
+	if found && (left.facts.source != r.Source || left.facts.least != r.Size) {
+		if err := left.group.Remove(ctx, "create.clear", false, left.lv.Name); err != nil {
+			return item{}, err
+		}
+		found = false
+	}
+	var err error
+	switch {
+	case found:
+	case r.Source.IsZero():
+		err = t.blank(ctx, k, facts{name: r.Name}, r)
+	default:
+		err = t.copied(ctx, k, r)
+	}
+	if err != nil {
+		return item{}, err
+	}
+	if i, found, err := t.look(ctx, k); err == nil && found && i.size() < i.facts.least {
+		if err := t.grow(ctx, "create", i, i.facts.least, false); err != nil {
+			return item{}, err
+		}
+	}
+	return t.get(ctx, k)
+}
+
+// blank makes a new volume, with one command; the thin pool before it if need be.
+func (t *Thin) blank(ctx context.Context, k key, f facts, r backend.Request) error {
+	g, err := t.roomiest(ctx)
+	if err != nil {
+		return err
+	}
+	return g.Change(ctx, func(s *vg.State) error {
+		if err := fits(s, r); err != nil {
+			return err
+		}
+		if err := t.promise(s, r.Size); err != nil {
+			return err
+		}
+		if err := t.ensurePool(ctx, g, s); err != nil {
+			return err
+		}
+		args := []string{"--type", "thin", "--thinpool", t.opts.thinPool, "--virtualsize", strconv.FormatInt(extents(s, r.Size)*s.ExtentSize, 10) + "b",
+			"--name", k.lvName(s.Name), "--yes"}
+		return g.Run(ctx, "create.lvcreate", "lvcreate", append(append(args, addTags(f.tags(k))...), s.Name)...)
+	})
+}
+
+// copied makes a volume that shares blocks with a snapshot or another volume, with one command.
+func (t *Thin) copied(ctx context.Context, k key, r backend.Request) error {
+	from, err := t.source(ctx, r.Source)
+	if err != nil {
+		return err
+	}
+	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark}
+	f.mark.Copied = true
+	if r.Size > from.size() {
+		f.least = r.Size
+	}
+	return from.group.Change(ctx, func(s *vg.State) error {
+		if err := fits(s, r); err != nil {
+			return err
+		}
+		if err := t.promise(s, r.Size); err != nil {
+			return err
+		}
+		// Without the flag that snapshots have: it is activated like any volume.
+		return t.fork(ctx, "create", from, k, f, "--permission", "rw", "--setactivationskip", "n", "--activate", "y")
+	})
+}
+
+func (t *Thin) fork(ctx context.Context, op string, from item, k key, f facts, more ...string) error {
+	args := append([]string{"--snapshot", "--name", k.lvName(from.group.Name()), "--yes"}, more...)
+	return from.group.Run(ctx, op+".lvcreate", "lvcreate", append(append(args, addTags(f.tags(k))...), from.path())...)
+}
+
+// grow makes a volume as large as it is to be. With ask the room has to be promised first; a copy's is.
+func (t *Thin) grow(ctx context.Context, op string, i item, size int64, ask bool) error {
+	return i.group.Change(ctx, func(s *vg.State) error {
+		if ask {
+			if err := t.promise(s, size-i.size()); err != nil {
+				return err
+			}
+		}
+		return i.group.Run(ctx, op+".lvextend", "lvextend", "--yes", "--extents", strconv.FormatInt(extents(s, size), 10), i.path())
+	})
+}
+
+// CreateSnapshot is [backend.Snapshotter]. LVM freezes the file system for the instant.
+func (t *Thin) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
+	k := t.snapshotKey(r.ID)
+	unlock, err := t.lock(ctx, k, t.volumeKey(r.Source))
+	if err != nil {
+		return backend.Snapshot{}, err
+	}
+	defer unlock()
+	i, err := t.get(ctx, k)
+	if errs.Is(err, errs.NotFound) {
+		i, err = t.take(ctx, k, r)
+	}
+	if err != nil {
+		return backend.Snapshot{}, err
+	}
+	s := t.snapshot(i)
+	return s, s.Satisfies(r)
+}
+
+func (t *Thin) take(ctx context.Context, k key, r backend.SnapshotRequest) (item, error) {
+	from, err := t.get(ctx, t.volumeKey(r.Source))
+	if err != nil {
+		return item{}, err
+	}
+	f := facts{name: r.Name, source: backend.Source{Volume: r.Source}, mark: from.facts.mark, group: r.Group}
+	err = from.group.Change(ctx, func(s *vg.State) error {
+		if err := t.promise(s, from.size()); err != nil {
+			return err
+		}
+		f.created = time.Now().UTC()
+		return t.fork(ctx, "snapshot", from, k, f, "--permission", "r", "--setactivationskip", "y")
+	})
+	if err != nil {
+		return item{}, err
+	}
+	return t.get(ctx, k)
+}
+
+// Delete is [backend.Backend]. Copies and snapshots of it stay.
+func (t *Thin) Delete(ctx context.Context, id backend.ID) error {
+	return t.delete(ctx, t.volumeKey(id))
+}
+
+// DeleteSnapshot is [backend.Snapshotter].
+func (t *Thin) DeleteSnapshot(ctx context.Context, id backend.ID) error {
+	return t.delete(ctx, t.snapshotKey(id))
+}
+
+func (t *Thin) delete(ctx context.Context, k key) error {
+	unlock, err := t.lock(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return t.destroy(ctx, "delete", k)
+}
+
+// destroy removes an LV of ours; the caller has its lock. The thin pool forgets the blocks, and zeroes
+// them before it hands them out again.
+func (t *Thin) destroy(ctx context.Context, op string, k key) error {
+	i, found, err := t.look(ctx, k)
+	if err != nil || !found {
+		return err
+	}
+	if err := t.unused(ctx, i); err != nil {
+		return err
+	}
+	return i.group.Remove(ctx, op+".lvremove", false, i.lv.Name)
+}
+
+// Expand is [backend.Expander]. The device grows with it.
+func (t *Thin) Expand(ctx context.Context, id backend.ID, size int64) (backend.Volume, error) {
+	k := t.volumeKey(id)
+	unlock, err := t.lock(ctx, k)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	defer unlock()
+	i, err := t.get(ctx, k)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	if i.size() < size {
+		if err := t.grow(ctx, "expand", i, size, true); err != nil {
+			return backend.Volume{}, err
+		}
+		if i, err = t.get(ctx, k); err != nil {
+			return backend.Volume{}, err
+		}
+	}
+	return t.volume(i), nil
+}
+
+// Capacity is [backend.Backend].
+func (t *Thin) Capacity(ctx context.Context, _ string) (c backend.Capacity, err error) {
+	for _, g := range t.groups {
+		s, err := g.Load(ctx)
+		if err != nil {
+			return backend.Capacity{}, err
+		}
+		total, left, err := t.promises(s)
+		if err != nil {
+			return backend.Capacity{}, err
+		}
+		c.Total += total
+		c.Available += left
+		c.MaxVolume = max(c.MaxVolume, left)
+	}
+	return c, nil
+}
+
+// roomiest is the group whose thin pool can promise most.
+func (t *Thin) roomiest(ctx context.Context) (best *vg.Group, err error) {
+	most := int64(-1)
+	for _, g := range t.groups {
+		s, err := g.Load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, left, err := t.promises(s)
+		if err != nil {
+			return nil, err
+		}
+		if left > most {
+			best, most = g, left
+		}
+	}
+	return best, nil
+}
+
+// promise refuses what a thin pool cannot promise any more.
+func (t *Thin) promise(s *vg.State, size int64) error {
+	size = extents(s, size) * s.ExtentSize
+	total, left, err := t.promises(s)
+	if err != nil || size <= left {
+		return err
+	}
+	why := ""
+	if u, ok := t.usage(s); ok && u.full(s) {
+		why = "; it is full: " + u.String()
+	}
+	return errs.E(errs.NoSpace, "pool %s: %s are asked for, thin pool %s/%s can still promise %s of %s (overprovision %g)%s", t.name,
+		backend.FormatSize(size), s.Name, t.opts.thinPool, backend.FormatSize(left), backend.FormatSize(total), t.opts.over, why)
+}
+
+// promises is what a thin pool can promise in all, and what of that is left, in bytes. Snapshots count
+// like volumes: they need as much room once all of their source has been overwritten.
+func (t *Thin) promises(s *vg.State) (total, left int64, err error) {
+	size, made := int64(0), s.LVs[t.opts.thinPool]
+	switch {
+	case made == nil:
+		size = t.plan(s).data * s.ExtentSize
+	case made.Type() != "thin-pool":
+		return 0, 0, errs.E(errs.Invalid, "options[\"thinPool\"]: %s/%s is there and no thin pool", s.Name, t.opts.thinPool)
+	default:
+		size = s.Size(made)
+	}
+	total = int64(float64(size)*t.opts.over) / s.ExtentSize * s.ExtentSize
+	if s.Missing() != "" || s.VolumesLeft() == 0 {
+		return total, 0, nil
+	}
+	if u, ok := t.usage(s); ok && u.full(s) {
+		return total, 0, nil
+	}
+	return total, max(0, total-promised(s, t.opts.thinPool)), nil
+}
+
+// promised is the size of all that is in a thin pool, ours or not, in bytes.
+func promised(s *vg.State, pool string) (n int64) {
+	for _, l := range s.LVs {
+		if inPool(l, pool) {
+			n += s.Size(l)
+		}
+	}
+	return n
+}
+
+func inPool(l *metadata.LV, pool string) bool {
+	return l.Type() == "thin" && l.Segments[0].Pool == pool
+}
+
+// plan is the size of a thin pool to be made, in extents.
+type plan struct{ data, metadata int64 }
+
+// plan works out what a thin pool may have of a group: LVM keeps a spare of the metadata's size besides.
+func (t *Thin) plan(s *vg.State) plan {
+	free := t.opts.layout.room(s, t.opts.spare).largest
+	want := free
+	if percent, ok := strings.CutSuffix(t.opts.thinPoolSize, "%"); ok {
+		n, _ := strconv.ParseInt(percent, 10, 64)
+		want = free * n / 100
+	} else if n, err := backend.ParseSize(t.opts.thinPoolSize); err == nil {
+		want = extents(s, n)
+	}
+	// 48 bytes for each block of 64 KiB, twice that for snapshots, and at least what LVM wants: 2 MiB.
+	p := plan{data: min(want, free)}
+	p.metadata = extents(s, min(16<<30, max(4*mib, p.data*s.ExtentSize/(64<<10)*96)))
+	p.data = max(0, min(p.data, free-2*p.metadata)) / t.opts.layout.data * t.opts.layout.data
+	return p
+}
+
+// ensurePool makes the thin pool. The caller has the group's turn.
+func (t *Thin) ensurePool(ctx context.Context, g *vg.Group, s *vg.State) error {
+	if s.LVs[t.opts.thinPool] != nil {
+		return nil
+	}
+	p := t.plan(s)
+	if p.data <= 0 {
+		return t.noSpace(s, s.ExtentSize, 0)
+	}
+	args := []string{"--type", "thin-pool", "--extents", strconv.FormatInt(p.data, 10), "--name", t.opts.thinPool,
+		"--poolmetadatasize", strconv.FormatInt(p.metadata*s.ExtentSize, 10) + "b", "--zero", "y", "--discards", "passdown", "--yes",
+		"--addtag", vg.Tag + ".pool=" + t.name}
+	if t.opts.layout.data > 1 {
+		args = append(args, "--stripes", strconv.FormatInt(t.opts.layout.data, 10), "--stripesize", strconv.FormatInt(t.opts.layout.stripeSize, 10)+"b")
+	}
+	return g.Run(ctx, "create.lvcreate-pool", "lvcreate", append(args, s.Name)...)
+}

@@ -42,8 +42,13 @@ func pvPath(disk int) string { return fmt.Sprintf("/dev/mapper/disk%d", disk) }
 
 func linear(t testing.TB, disk int) string {
 	t.Helper()
-	return fmt.Sprintf("0 %d linear %s 0", sectors(t, disk), lab.DiskPath(disk))
+	return fmt.Sprintf("0 %d linear %s %d", sectors(t, disk), lab.DiskPath(disk), skipped)
 }
+
+// skipped sectors keep LVM from finding the same label on the disk itself.
+const skipped = 2048
+
+// sectors is the size of the mapping over a disk.
 
 func sectors(t testing.TB, disk int) int64 {
 	t.Helper()
@@ -51,7 +56,7 @@ func sectors(t testing.TB, disk int) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return size / 512
+	return size/512 - skipped
 }
 
 // pull makes a disk fail every read and write; push brings it back as it was.

@@ -71,6 +71,7 @@ func (g *Group) classify(err error) error {
 		{"Can't get lock", errs.Busy, ""},
 		{"PVs are missing", errs.Unavailable, "a device of the volume group is gone; bring it back, or run: vgreduce --removemissing " + g.name},
 		{"missing PV", errs.Unavailable, "a device of the volume group is gone; bring it back, or run: vgreduce --removemissing " + g.name},
+		{"duplicate PV devices", errs.Unavailable, "LVM sees a physical volume on two devices; filter one of them (see lvm.conf, global_filter)"},
 		{"Failed to find logical volume", errs.NotFound, ""},
 		{"Cannot process volume group", errs.Unavailable, "there is no such volume group on this node, or LVM does not see its devices"},
 	} {

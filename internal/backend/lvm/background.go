@@ -30,8 +30,8 @@ func (p *pool) Close() error {
 
 // sweep clears what calls that were killed left and nobody has repeated: it takes up room, and temporary
 // snapshots slow their volume down. What somebody is at is left alone. Where something fails, the next
-// opening of the pool tries again.
-func (p *pool) sweep(ctx context.Context, destroy func(ctx context.Context, op string, k key) error) {
+// opening of the pool tries again. Thin pools make no temporary snapshots: their dissolve is nil.
+func (p *pool) sweep(ctx context.Context, destroy func(ctx context.Context, op string, k key) error, dissolve func(ctx context.Context, op string, i item) error) {
 	items, err := p.every(ctx)
 	if err != nil {
 		return
@@ -45,9 +45,9 @@ func (p *pool) sweep(ctx context.Context, destroy func(ctx context.Context, op s
 			continue
 		}
 		if again, found, err := p.look(ctx, i.key); err == nil && found && (i.key.sort == copySort || !again.whole()) {
-			if i.key.sort == copySort {
-				_ = again.group.Remove(ctx, "sweep.lvremove-snapshot", false, again.lv.Name)
-			} else {
+			if i.key.sort == copySort && dissolve != nil {
+				_ = dissolve(ctx, "sweep", again)
+			} else if i.key.sort != copySort {
 				_ = destroy(ctx, "sweep", i.key)
 			}
 		}

@@ -151,8 +151,35 @@ func (t *Thick) removeTemporary(ctx context.Context, op string, k key) error {
 	if err != nil || !found {
 		return err
 	}
+	return t.dissolve(ctx, op, i)
+}
+
+// dissolve removes a temporary snapshot. Its room has data of the volume in it, and is overwritten where
+// that is what happens to deleted data: for that it is made an LV of its own first.
+func (t *Thick) dissolve(ctx context.Context, op string, i item) error {
 	if err := t.unused(ctx, i); err != nil {
 		return err
 	}
-	return i.group.Remove(ctx, op+".lvremove-snapshot", false, i.lv.Name)
+	if t.opts.wipe == "zero" {
+		if i.state.IsSnapshot(i.lv.Name) {
+			err := i.group.Change(ctx, func(*vg.State) error {
+				return i.group.Run(ctx, op+".lvconvert", "lvconvert", "--splitsnapshot", "--yes", i.path())
+			})
+			if err != nil {
+				return err
+			}
+		}
+		again, found, err := t.look(ctx, i.key)
+		if err != nil || !found {
+			return err
+		}
+		path, err := t.activate(ctx, op, again)
+		if err != nil {
+			return err
+		}
+		if err := zeroDevice(ctx, t.host, op+".zero-snapshot", path, again.size()); err != nil {
+			return err
+		}
+	}
+	return i.group.Remove(ctx, op+".lvremove-snapshot", t.opts.wipe == "discard", i.lv.Name)
 }

@@ -136,12 +136,12 @@ func open(ctx context.Context, h *host.Host, groups *vg.Groups, c backend.Config
 	p.start()
 	if o.thin {
 		t := &Thin{pool: p}
-		p.while(func(ctx context.Context) { p.sweep(ctx, t.destroy) })
+		p.while(func(ctx context.Context) { p.sweep(ctx, t.destroy, nil) })
 		p.while(t.extendWhenFull)
 		return t, nil
 	}
 	t := &Thick{pool: p}
-	p.while(func(ctx context.Context) { p.sweep(ctx, t.destroy) })
+	p.while(func(ctx context.Context) { p.sweep(ctx, t.destroy, t.dissolve) })
 	return t, nil
 }
 

@@ -97,13 +97,13 @@ func TestLaw(t *testing.T) {
 		"thin":   {"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !lab.Run(t, guest(320*mib, 320*mib)) {
 				return
 			}
 			newGroup(t, "vg-0", 0, 1)
 			options["volumeGroup"] = "vg-0"
 			backendtest.Run(t, law(options))
-			t.Log(time.Now()) // when it ended
 		})
 	}
 }
@@ -117,7 +117,7 @@ func law(options map[string]string) backendtest.Harness {
 		Unreachable: unreachable,
 		Strangers:   strangers,
 		Leaks:       leaks,
-		Callers:     6, // each command of LVM takes a third of a second in the guest
+		Callers:     4, // each command of LVM takes a third of a second in the guest
 		Timeout:     5 * time.Minute,
 		Thin:        options["type"] == "thin",
 	}

@@ -254,6 +254,30 @@ func fits(s *vg.State, r backend.Request) error {
 	return nil
 }
 
+// admits refuses new volumes and growth in a group that takes no changes, whatever room it has.
+func (p *pool) admits(s *vg.State) error {
+	if gone := s.Missing(); gone != "" {
+		return errs.E(errs.Unavailable, "volume group %s: %s does not answer, and LVM changes nothing until it is back or given up (vgreduce --removemissing %s)", s.Name, gone, s.Name)
+	}
+	if s.VolumesLeft() == 0 {
+		return errs.E(errs.NoSpace, "volume group %s: its metadata has %s of the %s that fit, with %d logical volumes: delete volumes, or use a group with a larger metadata area (vgcreate --metadatasize 64m)",
+			s.Name, backend.FormatSize(s.TextSize), backend.FormatSize(s.Most), len(s.LVs))
+	}
+	return nil
+}
+
+// VolumesLeft is how many more volumes the metadata areas of the pool's groups have room for.
+func (p *pool) VolumesLeft(ctx context.Context) (n int64, err error) {
+	for _, g := range p.groups {
+		s, err := g.Load(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += s.VolumesLeft()
+	}
+	return n, nil
+}
+
 // noSpace says what there is no room for, and where.
 func (p *pool) noSpace(s *vg.State, size, available int64) error {
 	return errs.E(errs.NoSpace, "pool %s: %s are asked for, volume group %s can still give %s to one volume (layout %s%s)", p.name,

@@ -37,10 +37,9 @@ func (t *Thick) Create(ctx context.Context, r backend.Request) (backend.Volume, 
 	}
 	switch {
 	case found && i.whole():
-		if err := t.volume(i).Satisfies(r); err != nil {
-			return backend.Volume{}, err
+		if err = t.volume(i).Satisfies(r); err == nil {
+			err = t.blankAgain(ctx, i)
 		}
-		err = t.blankAgain(ctx, i)
 	case r.Source.IsZero():
 		i, err = t.blank(ctx, r)
 	default:
@@ -74,6 +73,9 @@ func (t *Thick) allocate(ctx context.Context, op string, k key, f facts, size, l
 	}
 	err = g.Change(ctx, func(s *vg.State) error {
 		if err := fits(s, backend.Request{Size: size, Limit: limit}); err != nil {
+			return err
+		}
+		if err := t.admits(s); err != nil {
 			return err
 		}
 		n := extents(s, size)
@@ -181,14 +183,17 @@ func (t *Thick) destroy(ctx context.Context, op string, k key) error {
 // lock, as the caller does. It refuses for a snapshot that is not ours, which LVM would remove with the LV.
 func (t *Thick) detach(ctx context.Context, op string, i item) error {
 	for _, name := range i.state.Snapshots(i.lv.Name) {
-		tag := ""
+		left, ok := item{}, false
 		if l := i.state.LVs[name]; l != nil {
-			tag, _ = l.Tag(vg.Tag)
+			tag, _ := l.Tag(vg.Tag)
+			if k, ours := parseKey(tag); ours && k.sort == copySort && k.pool == t.name {
+				left, ok = t.inState(i.group, i.state, k)
+			}
 		}
-		if k, ok := parseKey(tag); !ok || k.sort != copySort || k.pool != t.name {
+		if !ok {
 			return errs.E(errs.InUse, "%s %s: %s/%s is a snapshot of it that Dozo did not make; remove that first", i.key.sort, i.key.id, i.group.Name(), name)
 		}
-		if err := i.group.Remove(ctx, op+".lvremove-snapshot", false, name); err != nil {
+		if err := t.dissolve(ctx, op, left); err != nil {
 			return err
 		}
 	}
@@ -229,6 +234,9 @@ func (t *Thick) Expand(ctx context.Context, id backend.ID, size int64) (backend.
 	}
 	if i.size() < size {
 		err := i.group.Change(ctx, func(s *vg.State) error {
+			if err := t.admits(s); err != nil {
+				return err
+			}
 			more, most := extents(s, size)-i.lv.Extents(), t.opts.layout.grow(s, t.opts.spare)
 			if more > most {
 				return t.noSpace(s, more*s.ExtentSize, most*s.ExtentSize)

@@ -269,6 +269,9 @@ func (t *Thin) roomiest(ctx context.Context) (best *vg.Group, err error) {
 
 // promise refuses what a thin pool cannot promise any more.
 func (t *Thin) promise(s *vg.State, size int64) error {
+	if err := t.admits(s); err != nil {
+		return err
+	}
 	size = extents(s, size) * s.ExtentSize
 	total, left, err := t.promises(s)
 	if err != nil || size <= left {

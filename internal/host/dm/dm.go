@@ -216,6 +216,9 @@ func parseTargets(b []byte, count int) (all []Target, err error) {
 // parseNames reads a list of struct dm_name_list; "next" counts from the entry's begin.
 func parseNames(b []byte) (all []string, err error) {
 	const head = 12 // u64 dev, u32 next
+	if len(b) == 0 {
+		return nil, nil
+	}
 	for len(b) >= head {
 		if binary.NativeEndian.Uint64(b) == 0 {
 			return all, nil // there are none

@@ -136,6 +136,16 @@ func (v *VG) Snapshots(origin string) (names []string) {
 	return names
 }
 
+// IsSnapshot reports whether an LV is a classic snapshot.
+func (v *VG) IsSnapshot(name string) bool {
+	for _, l := range v.LVs {
+		if l.Type() == "snapshot" && l.Segments[0].COW == name {
+			return true
+		}
+	}
+	return false
+}
+
 // Parse reads the metadata of a volume group, as it is on physical volumes and in the files of vgcfgbackup.
 func Parse(text string) (*VG, error) {
 	root, err := parse(text)

@@ -22,7 +22,7 @@ import (
 // Driver is a running driver with a pool of image files named "images".
 type Driver struct {
 	Dir    string // all its state is below
-	Images string // the pool's directory
+	Images string // the pool's directory, if it has one
 	Socket string // as a URL
 }
 
@@ -38,10 +38,23 @@ func Start(t testing.TB, dir, images string) Driver {
 			t.Fatal(err)
 		}
 	}
-	h, log := host.New(), slog.New(slog.DiscardHandler)
-	pools, err := pool.OpenSet(t.Context(), all.Kinds(h), []pool.Spec{{
-		Name: "images", Kind: "loopfile", Options: map[string]string{"path": d.Images, "spare": "0"},
-	}}, pool.Options{Node: "n1", Log: log})
+	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: map[string]string{"path": d.Images, "spare": "0"}})
+	return d
+}
+
+// StartPool starts a driver below dir, with the one pool given, until the test ends.
+func StartPool(t testing.TB, dir string, spec pool.Spec) Driver {
+	t.Helper()
+	hosttest.NeedRoot(t)
+	d := Driver{Dir: dir, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
+	d.serve(t, spec)
+	return d
+}
+
+func (d Driver) serve(t testing.TB, spec pool.Spec) {
+	t.Helper()
+	dir, h, log := d.Dir, host.New(), slog.New(slog.DiscardHandler)
+	pools, err := pool.OpenSet(t.Context(), all.Kinds(h), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +63,7 @@ func Start(t testing.TB, dir, images string) Driver {
 		t.Fatal(err)
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: "loopfile.dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
+		DriverName: spec.Kind + ".dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +77,6 @@ func Start(t testing.TB, dir, images string) Driver {
 			t.Error(err)
 		}
 	})
-	return d
 }
 
 // Dial returns a connection to the driver for the length of the test.
@@ -89,8 +101,12 @@ func DialOptions() []grpc.DialOption {
 // NothingLeft fails the test for anything below the driver's directories that an empty pool has not.
 func (d Driver) NothingLeft(t testing.TB) {
 	t.Helper()
-	pool := []string{"dozo-pool.json", "lock", "volumes", "snapshots", "groups"}
 	expected := []string{"state/lock", "csi.sock"}
+	if d.Images == "" {
+		hosttest.NothingLeft(t, d.Dir, expected...)
+		return
+	}
+	pool := []string{"dozo-pool.json", "lock", "volumes", "snapshots", "groups"}
 	for _, p := range pool {
 		expected = append(expected, "images/"+p)
 	}

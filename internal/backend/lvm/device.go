@@ -117,39 +117,59 @@ func (p *pool) unused(ctx context.Context, i item) error {
 	}
 }
 
-// resume makes devices of a group go on that a killed command of LVM left suspended: whoever reads or
-// writes them waits.
+// resume makes good what a killed command of LVM left of a group's devices: those that are suspended, so
+// that whoever reads or writes them waits, and parts of LVs that are active on their own, which keep LVM
+// from activating the whole.
 func (p *pool) resume(ctx context.Context, g *vg.Group, s *vg.State) error {
-	if ok, err := suspended(p, s); err != nil || !ok {
+	if suspended, parts, err := p.left(s); err != nil || !suspended && len(parts) == 0 {
 		return err
 	}
 	return g.Change(ctx, func(s *vg.State) error { // nobody else is at it
-		ok, err := suspended(p, s)
-		if err != nil || !ok {
+		suspended, parts, err := p.left(s)
+		if err != nil {
 			return err
 		}
-		return g.Run(ctx, "open.refresh", "vgchange", "--refresh", g.Name())
+		if len(parts) > 0 {
+			if err := g.Run(ctx, "open.lvchange", "lvchange", append([]string{"--yes", "--activate", "n"}, parts...)...); err != nil {
+				return err
+			}
+		}
+		if suspended {
+			return g.Run(ctx, "open.refresh", "vgchange", "--refresh", g.Name())
+		}
+		return nil
 	})
 }
 
-// suspended reports whether any device of a group is.
-func suspended(p *pool, s *vg.State) (bool, error) {
+// left reports whether any device of a group is suspended, and which hidden LVs are active with nothing
+// on top of them.
+func (p *pool) left(s *vg.State) (suspended bool, parts []string, err error) {
 	names, err := dm.List(p.host)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
-	prefix := strings.ReplaceAll(s.Name, "-", "--") + "-"
+	mapped := func(name string) string { return strings.ReplaceAll(name, "-", "--") }
+	hidden := map[string]string{}
+	for _, l := range s.LVs {
+		if !l.Visible {
+			hidden[mapped(s.Name)+"-"+mapped(l.Name)] = s.Name + "/" + l.Name
+		}
+	}
 	for _, n := range names {
-		if !strings.HasPrefix(n, prefix) {
+		if !strings.HasPrefix(n, mapped(s.Name)+"-") {
 			continue
 		}
 		d, err := dm.Named(p.host, n)
 		if errs.Is(err, errs.NotFound) {
 			continue
 		}
-		if err != nil || d.Suspended {
-			return d.Suspended, err
+		if err != nil {
+			return false, nil, err
+		}
+		suspended = suspended || d.Suspended
+		if hidden[n] != "" && d.Open == 0 && !s.IsSnapshot(strings.TrimPrefix(hidden[n], s.Name+"/")) {
+			parts = append(parts, hidden[n])
 		}
 	}
-	return false, nil
+	return suspended, parts, nil
 }

@@ -335,6 +335,9 @@ func TestMetadataFull(t *testing.T) {
 	}
 	bulk(t, "vg", 900+int(left)-2)
 	create(t, b, "last", 4)
+	if err := b.Delete(t.Context(), "last"); err != nil {
+		t.Fatal(err)
+	}
 	bulk(t, "vg", 900+int(left)+20)
 	_, err = b.Create(t.Context(), backend.Request{ID: "v", Name: "v", Size: 4 * mib})
 	if !errs.Is(err, errs.NoSpace) || !strings.Contains(err.Error(), "metadata") {

@@ -48,9 +48,7 @@ func (i item) size() int64  { return i.state.Size(i.lv) }
 func (i item) path() string { return i.group.Name() + "/" + i.lv.Name }
 
 // whole is false for what is being built or deleted.
-func (i item) whole() bool {
-	return !i.facts.building && !i.facts.deleting && i.size() >= i.facts.least
-}
+func (i item) whole() bool { return !i.facts.building && !i.facts.deleting }
 
 // look finds an LV of ours, whole or not. found is false only if every volume group was asked.
 func (p *pool) look(ctx context.Context, k key) (i item, found bool, err error) {

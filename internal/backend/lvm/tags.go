@@ -76,7 +76,6 @@ type facts struct {
 	created  time.Time // of a snapshot: its instant
 	building bool      // it does not exist yet
 	deleting bool      // it does not exist any more
-	least    int64     // bytes; as long as it is smaller it is being built
 }
 
 // tags are those of an LV.
@@ -107,9 +106,6 @@ func (f facts) tags(k key) []string {
 	if f.deleting {
 		add("deleting", "1")
 	}
-	if f.least > 0 {
-		add("least", strconv.FormatInt(f.least, 10))
-	}
 	return tags
 }
 
@@ -137,7 +133,6 @@ func parseFacts(l *metadata.LV) facts {
 	if n, err := strconv.ParseInt(get("created"), 10, 64); err == nil {
 		f.created = time.Unix(0, n).UTC()
 	}
-	f.least, _ = strconv.ParseInt(get("least"), 10, 64)
 	return f
 }
 

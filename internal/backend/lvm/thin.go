@@ -38,40 +38,52 @@ func (t *Thin) Create(ctx context.Context, r backend.Request) (backend.Volume, e
 	if err != nil {
 		return backend.Volume{}, err
 	}
-	if !found || !i.whole() {
-		if i, err = t.make(ctx, r, i, found); err != nil {
+	if found && i.whole() {
+		if err := t.volume(i).Satisfies(r); err != nil {
 			return backend.Volume{}, err
 		}
-	}
-	v := t.volume(i)
-	return v, v.Satisfies(r)
-}
-
-// make makes a volume, or goes on with one that has yet to grow.
-func (t *Thin) make(ctx context.Context, r backend.Request, left item, found bool) (item, error) {
-	k := t.volumeKey(r.ID)
-	if found && (left.facts.source != r.Source || left.facts.least != r.Size) {
-		if err := left.group.Remove(ctx, "create.clear", false, left.lv.Name); err != nil {
-			return item{}, err
-		}
+		found, err = t.works(ctx, i)
+	} else if found {
+		err = i.group.Remove(ctx, "create.clear", false, i.lv.Name)
 		found = false
 	}
-	var err error
-	switch {
-	case found:
-	case r.Source.IsZero():
-		err = t.blank(ctx, k, facts{name: r.Name}, r)
-	default:
-		err = t.copied(ctx, k, r)
+	if err == nil && !found {
+		i, err = t.make(ctx, r)
 	}
 	if err != nil {
+		return backend.Volume{}, err
+	}
+	return t.volume(i), nil
+}
+
+// works reports whether a volume that a Create finds can be used, if nobody can have used it yet: the
+// lvcreate that made it may have been killed before the thin pool heard of it. Such a volume has no data,
+// and is removed. Before a volume is used it is marked, and a copy exists only once it works.
+func (t *Thin) works(ctx context.Context, i item) (bool, error) {
+	_, made := t.made.Load(i.key.id)
+	if made || !i.facts.source.IsZero() || i.facts.mark != (backend.Mark{}) {
+		return true, nil
+	}
+	_, err := t.activate(ctx, "create", i)
+	if errs.Is(err, errs.Internal) {
+		return false, i.group.Remove(ctx, "create.clear", false, i.lv.Name)
+	}
+	if err == nil {
+		t.made.Store(i.key.id, true)
+	}
+	return true, err
+}
+
+// make makes a volume that there is not.
+func (t *Thin) make(ctx context.Context, r backend.Request) (item, error) {
+	k := t.volumeKey(r.ID)
+	if !r.Source.IsZero() {
+		return t.copied(ctx, k, r)
+	}
+	if err := t.blank(ctx, k, facts{name: r.Name}, r); err != nil {
 		return item{}, err
 	}
-	if i, found, err := t.look(ctx, k); err == nil && found && i.size() < i.facts.least {
-		if err := t.grow(ctx, "create", i, i.facts.least, false); err != nil {
-			return item{}, err
-		}
-	}
+	t.made.Store(r.ID, true)
 	return t.get(ctx, k)
 }
 
@@ -97,35 +109,50 @@ func (t *Thin) blank(ctx context.Context, k key, f facts, r backend.Request) err
 	})
 }
 
-// copied makes a volume that shares blocks with a snapshot or another volume, with one command.
-func (t *Thin) copied(ctx context.Context, k key, r backend.Request) error {
+// copied makes a volume that shares blocks with a snapshot or another volume.
+func (t *Thin) copied(ctx context.Context, k key, r backend.Request) (item, error) {
 	from, err := t.source(ctx, r.Source)
 	if err != nil {
-		return err
+		return item{}, err
 	}
 	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark}
 	f.mark.Copied = true
-	if r.Size > from.size() {
-		f.least = r.Size
-	}
-	return from.group.Change(ctx, func(s *vg.State) error {
+	// Without the flag that snapshots have: it is activated like any volume.
+	return t.fork(ctx, "create", from, k, f, r, "--permission", "rw", "--setactivationskip", "n", "--activate", "y")
+}
+
+// fork makes an LV that shares blocks with another. It has a tag that says "building" until all is done:
+// an lvcreate that is killed may leave one that the thin pool knows nothing of.
+func (t *Thin) fork(ctx context.Context, op string, from item, k key, f facts, r backend.Request, more ...string) (item, error) {
+	building := f
+	building.building = true
+	err := from.group.Change(ctx, func(s *vg.State) error {
 		if err := fits(s, r); err != nil {
 			return err
 		}
 		if err := t.promise(s, r.Size); err != nil {
 			return err
 		}
-		// Without the flag that snapshots have: it is activated like any volume.
-		return t.fork(ctx, "create", from, k, f, "--permission", "rw", "--setactivationskip", "n", "--activate", "y")
+		args := append([]string{"--snapshot", "--name", k.lvName(s.Name), "--yes"}, more...)
+		return from.group.Run(ctx, op+".lvcreate", "lvcreate", append(append(args, addTags(building.tags(k))...), from.path())...)
 	})
+	if err != nil {
+		return item{}, err
+	}
+	i, found, err := t.look(ctx, k)
+	if err == nil && found && i.size() < r.Size {
+		err = t.grow(ctx, op, i, r.Size, false)
+	}
+	if err == nil && found {
+		err = t.retag(ctx, op, i, f)
+	}
+	if err != nil {
+		return item{}, err
+	}
+	return t.get(ctx, k)
 }
 
-func (t *Thin) fork(ctx context.Context, op string, from item, k key, f facts, more ...string) error {
-	args := append([]string{"--snapshot", "--name", k.lvName(from.group.Name()), "--yes"}, more...)
-	return from.group.Run(ctx, op+".lvcreate", "lvcreate", append(append(args, addTags(f.tags(k))...), from.path())...)
-}
-
-// grow makes a volume as large as it is to be. With ask the room has to be promised first; a copy's is.
+// grow makes a volume larger. With ask the room has to be promised first; that of a copy was.
 func (t *Thin) grow(ctx context.Context, op string, i item, size int64, ask bool) error {
 	return i.group.Change(ctx, func(s *vg.State) error {
 		if ask {
@@ -145,8 +172,12 @@ func (t *Thin) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (b
 		return backend.Snapshot{}, err
 	}
 	defer unlock()
-	i, err := t.get(ctx, k)
-	if errs.Is(err, errs.NotFound) {
+	i, found, err := t.look(ctx, k)
+	if err == nil && found && !i.whole() {
+		err = i.group.Remove(ctx, "snapshot.clear", false, i.lv.Name)
+		found = false
+	}
+	if err == nil && !found {
 		i, err = t.take(ctx, k, r)
 	}
 	if err != nil {
@@ -161,18 +192,8 @@ func (t *Thin) take(ctx context.Context, k key, r backend.SnapshotRequest) (item
 	if err != nil {
 		return item{}, err
 	}
-	f := facts{name: r.Name, source: backend.Source{Volume: r.Source}, mark: from.facts.mark, group: r.Group}
-	err = from.group.Change(ctx, func(s *vg.State) error {
-		if err := t.promise(s, from.size()); err != nil {
-			return err
-		}
-		f.created = time.Now().UTC()
-		return t.fork(ctx, "snapshot", from, k, f, "--permission", "r", "--setactivationskip", "y")
-	})
-	if err != nil {
-		return item{}, err
-	}
-	return t.get(ctx, k)
+	f := facts{name: r.Name, source: backend.Source{Volume: r.Source}, mark: from.facts.mark, group: r.Group, created: time.Now().UTC()}
+	return t.fork(ctx, "snapshot", from, k, f, backend.Request{Size: from.size()}, "--permission", "r", "--setactivationskip", "y")
 }
 
 // Delete is [backend.Backend]. Copies and snapshots of it stay.
@@ -204,6 +225,7 @@ func (t *Thin) destroy(ctx context.Context, op string, k key) error {
 	if err := t.unused(ctx, i); err != nil {
 		return err
 	}
+	t.made.Delete(k.id)
 	return i.group.Remove(ctx, op+".lvremove", false, i.lv.Name)
 }
 

@@ -19,8 +19,12 @@ build: ## build bin/dozo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, generated files
 	hack/lint.sh
+
+.PHONY: generate
+generate: ## generate Go from the protobuf definitions (needs protobuf-compiler)
+	hack/generate.sh
 
 .PHONY: fuzz
 fuzz: ## feed every parser for FUZZTIME (default 30s) each

@@ -51,7 +51,11 @@ var layers = []layer{
 		why: "policy is the same for every kind and every front"},
 	{of: "internal/node", uses: []string{"internal/backend", "internal/errs", "internal/host", "internal/host/*", "internal/pool", "internal/keylock"},
 		never: []string{"google.golang.org/grpc", "k8s.io"}, why: "the node works without CSI and without Kubernetes"},
-	{of: "internal/csi", uses: []string{"internal/backend", "internal/errs", "internal/host", "internal/pool", "internal/node"},
+	{of: "internal/socket", uses: []string{"internal/errs"}, why: "a socket knows nothing of what is served on it"},
+	{of: "internal/wire/proto", why: "it is generated"},
+	{of: "internal/wire", uses: []string{"internal/backend", "internal/errs", "internal/keylock", "internal/pool", "internal/socket", "internal/wire/proto"},
+		never: []string{"k8s.io", "os/exec"}, why: "the wire carries the contract of any kind: it knows none, and does nothing itself"},
+	{of: "internal/csi", uses: []string{"internal/backend", "internal/errs", "internal/host", "internal/pool", "internal/node", "internal/socket"},
 		why: "a front translates: it imports what it fronts and no other front"},
 	{of: "internal/demo", uses: []string{"internal/backend", "internal/host"},
 		why: "the demo is a client: it sees the driver over CSI only, as a kubelet does"},
@@ -159,6 +163,9 @@ func TestRulesCanFail(t *testing.T) {
 		{"internal/node", module + "internal/csi"},
 		{"internal/csi", module + "internal/flex"},
 		{"internal/demo", module + "internal/pool"},
+		{"internal/wire", module + "internal/backend/loopfile"},
+		{"internal/wire", module + "internal/host"},
+		{"internal/pool", module + "internal/wire"},
 	} {
 		i := slices.IndexFunc(layers, func(l layer) bool { return matches(l.of, c.pkg) })
 		if i < 0 || layers[i].refuses(c.pkg, c.imported, false) == "" {

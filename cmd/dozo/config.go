@@ -17,13 +17,9 @@ type poolConfig struct {
 // readPoolConfig reads pools of one kind: a CSI driver has one name, and each kind a driver of its own.
 // With kind set, the pools of other kinds are left out.
 func readPoolConfig(file, kind string) ([]pool.Spec, error) {
-	data, err := os.ReadFile(file)
+	c, err := parsePoolConfig(file)
 	if err != nil {
-		return nil, fmt.Errorf("--pool-config: %w", err)
-	}
-	var c poolConfig
-	if err := yaml.UnmarshalStrict(data, &c); err != nil {
-		return nil, fmt.Errorf("--pool-config: %s: %w", file, err)
+		return nil, err
 	}
 	var specs []pool.Spec
 	for _, s := range c.Pools {
@@ -41,6 +37,17 @@ func readPoolConfig(file, kind string) ([]pool.Spec, error) {
 		}
 	}
 	return specs, nil
+}
+
+func parsePoolConfig(file string) (c poolConfig, err error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return c, fmt.Errorf("--pool-config: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return c, fmt.Errorf("--pool-config: %s: %w", file, err)
+	}
+	return c, nil
 }
 
 func ofKind(kind string) string {

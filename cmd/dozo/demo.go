@@ -132,7 +132,7 @@ func demoIn(ctx context.Context, dir string, f demoFlags, o demo.Options) error 
 			"path": images, "spare": "0",
 		}}},
 		flags: serveFlags{endpoint: endpoint, nodeName: "demo", stateDir: filepath.Join(dir, "state"), kubeletDir: dir},
-		log:   slog.New(slog.DiscardHandler),
+		log:   slog.New(slog.DiscardHandler), metrics: newMetrics(),
 	})
 	if err != nil {
 		return err

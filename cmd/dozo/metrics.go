@@ -7,20 +7,26 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
-// metrics are what Prometheus can ask of a process.
+// metrics are what Prometheus can ask of a process; docs/metrics.md lists them.
 type metrics struct {
 	registry *prometheus.Registry
 	took     *prometheus.HistogramVec
 	failures *prometheus.CounterVec
+	commands *prometheus.HistogramVec
+	exits    *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -33,8 +39,15 @@ func newMetrics() *metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dozo_pool_operation_errors_total", Help: "Operations on a pool that failed, by the kind of error.",
 		}, []string{"pool", "kind", "operation", "error"}),
+		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "dozo_host_command_duration_seconds", Help: "How long programs run on the node took.",
+			Buckets: prometheus.ExponentialBuckets(0.004, 4, 8),
+		}, []string{"program", "operation"}),
+		exits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dozo_host_command_errors_total", Help: "Programs run on the node that did not end well: by exit status, or the kind of error if they did not end by themselves.",
+		}, []string{"program", "operation", "result"}),
 	}
-	m.registry.MustRegister(m.took, m.failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.took, m.failures, m.commands, m.exits, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -45,12 +58,34 @@ func (m *metrics) observe(o pool.Observation) {
 	}
 }
 
+// measured is a [host.Runner] whose programs are counted and timed.
+type measured struct {
+	host.Runner
+	metrics *metrics
+}
+
+// Run is [host.Runner].
+func (r measured) Run(ctx context.Context, c host.Cmd) (host.Output, error) {
+	start := time.Now()
+	out, err := r.Runner.Run(ctx, c)
+	program := filepath.Base(c.Name)
+	r.metrics.commands.WithLabelValues(program, c.Op).Observe(time.Since(start).Seconds())
+	if err != nil {
+		result := errs.KindOf(err).String()
+		if code, ended := host.ExitCode(err); ended {
+			result = strconv.Itoa(code)
+		}
+		r.metrics.exits.WithLabelValues(program, c.Op, result).Inc()
+	}
+	return out, err
+}
+
 // serve serves the metrics at an address until stop is called; at the empty address it does nothing.
 func (m *metrics) serve(address string, pools *pool.Set, log *slog.Logger) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
-	m.registry.MustRegister(capacities{pools, log})
+	m.registry.MustRegister(contents{pools, log})
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-address: %w", err)
@@ -64,30 +99,4 @@ func (m *metrics) serve(address string, pools *pool.Set, log *slog.Logger) (stop
 		}
 	}()
 	return func() { s.Close() }, nil
-}
-
-// capacities asks each pool for its room when Prometheus asks for it.
-type capacities struct {
-	pools *pool.Set
-	log   *slog.Logger
-}
-
-var capacityDesc = prometheus.NewDesc("dozo_pool_capacity_bytes",
-	"Room of a pool: total, available for new volumes, and the largest volume that can be made.", []string{"pool", "kind", "type"}, nil)
-
-// Describe is [prometheus.Collector].
-func (c capacities) Describe(ch chan<- *prometheus.Desc) { ch <- capacityDesc }
-
-// Collect is [prometheus.Collector]. A pool that cannot be asked has no sample: an old figure would be a lie.
-func (c capacities) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range c.pools.All() {
-		room, err := p.Capacity(context.Background(), "")
-		if err != nil {
-			c.log.Warn("capacity", "pool", p.Name(), "error", err)
-			continue
-		}
-		for kind, bytes := range map[string]int64{"total": room.Total, "available": room.Available, "max_volume": room.MaxVolume} {
-			ch <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(bytes), p.Name(), p.Kind().Name, kind)
-		}
-	}
 }

@@ -11,11 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/wire"
 )
 
 // role says which of the CSI services a process has.
@@ -53,7 +55,8 @@ func roleCommand(r role, use, short, long string) *cobra.Command {
 		Short: short,
 		Long: long + `
 
-The file lists pools, each with options as 'dozo kinds' shows them:
+The file lists pools, each with options as 'dozo kinds' shows them, or with the socket of a
+'dozo lvmd' that serves it:
 
   pools:
   - name: images
@@ -96,13 +99,11 @@ func serve(ctx context.Context, r role, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.nodeName == "" {
-		if f.nodeName, err = os.Hostname(); err != nil {
-			return fmt.Errorf("--node-name: %w", err)
-		}
+	if f.nodeName, err = nodeName(f.nodeName); err != nil {
+		return err
 	}
 	m := newMetrics()
-	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, observe: m.observe})
+	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, metrics: m})
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ type driverOptions struct {
 	specs   []pool.Spec // of one kind
 	flags   serveFlags
 	log     *slog.Logger
-	observe func(pool.Observation)
+	metrics *metrics
 }
 
 // driver is a running CSI driver.
@@ -150,7 +151,10 @@ type driver struct {
 
 func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	h := host.New()
-	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: o.observe})
+	h.Runner = measured{h.Runner, o.metrics}
+	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{
+		Node: o.flags.nodeName, Log: o.log, Observe: o.metrics.observe, Remote: remote,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +178,11 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		close(d.done)
 	}()
 	return d, nil
+}
+
+// remote connects to a pool that 'dozo lvmd' serves.
+func remote(ctx context.Context, s pool.Spec) (backend.Kind, error) {
+	return wire.Remote(ctx, wire.Dial{Socket: s.Socket, Pool: s.Name, Version: version()})
 }
 
 // stop ends the driver: calls under way are answered, operations come to their end.

@@ -102,6 +102,8 @@ func TestServe(t *testing.T) {
 	for _, want := range []string{
 		`dozo_pool_operation_duration_seconds_count{kind="loopfile",operation="create",pool="images"} 1`,
 		`dozo_pool_capacity_bytes{kind="loopfile",pool="images",type="available"}`,
+		`dozo_pool_volumes{kind="loopfile",pool="images"} 1`,
+		`dozo_volume_size_bytes{kind="loopfile",name="v",pool="images",volume="v"} 1.6777216e+07`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %s in the metrics", want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/socket"
 )
 
 const (
@@ -107,7 +109,7 @@ func (b *bed) pools(t *testing.T, members []member) *pool.Set {
 func serveAndDial(t *testing.T, s *Server) *grpc.ClientConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "csi.sock")
-	l, err := listen("unix://" + path)
+	l, err := socket.Listen("unix://"+path, os.Getuid())
 	if err != nil {
 		t.Fatal(err)
 	}

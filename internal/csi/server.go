@@ -1,5 +1,5 @@
 // Package csi is the Container Storage Interface in front of all pools: it translates between CSI's
-// messages and package pool and package node, and is the only importer of CSI and of gRPC's codes.
+// messages and package pool and package node, and is the only importer of CSI.
 //
 // A request is checked here as far as it is a matter of form: fields that are missing, handles,
 // topology, access modes. What a volume may be is decided by its pool, what happens to it on a node
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/socket"
 )
 
 // DefaultGrace is how long calls that are running may go on when a server stops.
@@ -117,7 +119,7 @@ func allNodeBound(pools *pool.Set) bool {
 // Serve listens on a unix socket ("unix:///path" or a path) and serves until ctx is done or serving
 // fails. Then it takes no new calls, gives those that run the grace period, and cancels the rest.
 func (s *Server) Serve(ctx context.Context, endpoint string) error {
-	l, err := listen(endpoint)
+	l, err := socket.Listen(endpoint, os.Getuid())
 	if err != nil {
 		return err
 	}

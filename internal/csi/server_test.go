@@ -2,8 +2,6 @@ package csi
 
 import (
 	"context"
-	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend/fake"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/socket"
 )
 
 func TestOptions(t *testing.T) {
@@ -42,77 +41,6 @@ func TestOptions(t *testing.T) {
 	wantOK(t, err)
 }
 
-func TestListen(t *testing.T) {
-	for _, form := range []string{"unix://", "unix:", ""} {
-		path := filepath.Join(t.TempDir(), "csi.sock")
-		l, err := listen(form + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		there, err := os.Lstat(path)
-		wantOK(t, err)
-		want(t, there.Mode(), fs.ModeSocket|0o600)
-		left, err := os.ReadDir(filepath.Dir(path))
-		wantOK(t, err)
-		want(t, len(left), 1)
-		c, err := net.Dial("unix", path)
-		wantOK(t, err)
-		wantOK(t, c.Close())
-		wantOK(t, l.Close())
-		if _, err := os.Lstat(path); !os.IsNotExist(err) {
-			t.Errorf("the socket is left behind: %v", err)
-		}
-	}
-}
-
-func TestListenRefuses(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	wantOK(t, os.WriteFile(file, []byte("precious"), 0o600))
-	link := filepath.Join(dir, "link")
-	wantOK(t, os.Symlink(file, link))
-	served := filepath.Join(dir, "served")
-	l, err := listen(served)
-	wantOK(t, err)
-	defer l.Close()
-	for _, c := range []struct {
-		endpoint string
-		kind     errs.Kind
-	}{
-		{"", errs.Invalid}, {"csi.sock", errs.Invalid}, {"unix://csi.sock", errs.Invalid}, {"tcp://0.0.0.0:10000", errs.Invalid}, {"unix:///", errs.Exists},
-		{file, errs.Exists}, {link, errs.Exists}, {dir, errs.Exists}, {served, errs.InUse}, {filepath.Join(dir, "none", "s"), errs.Unavailable},
-	} {
-		_, err := listen(c.endpoint)
-		wantKind(t, err, c.kind, "")
-	}
-	text, err := os.ReadFile(file)
-	wantOK(t, err)
-	want(t, string(text), "precious")
-	c, err := net.Dial("unix", served)
-	wantOK(t, err)
-	wantOK(t, c.Close())
-}
-
-// TestStaleSocket: the process that made it died, and one that stops does not take away the socket
-// of the next.
-func TestStaleSocket(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	wantOK(t, err)
-	dead.SetUnlinkOnClose(false)
-	wantOK(t, dead.Close())
-	first, err := listen(path)
-	wantOK(t, err)
-	wantOK(t, os.Remove(path))
-	second, err := listen(path)
-	wantOK(t, err)
-	defer second.Close()
-	wantOK(t, first.Close())
-	c, err := net.Dial("unix", path)
-	wantOK(t, err)
-	wantOK(t, c.Close())
-}
-
 // TestStopIsGracefulAndBounded stops a server while a call is running: one that ends in time gets its
 // answer, one that does not is ended.
 func TestStopIsGracefulAndBounded(t *testing.T) {
@@ -128,7 +56,7 @@ func TestStopIsGracefulAndBounded(t *testing.T) {
 			s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: true, Grace: c.grace}, nil)
 			wantOK(t, err)
 			path := filepath.Join(t.TempDir(), "s")
-			l, err := listen(path)
+			l, err := socket.Listen(path, os.Getuid())
 			wantOK(t, err)
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan error, 1)

@@ -112,18 +112,14 @@ func (n *Node) blockHealth(ctx context.Context, rec *record) ([]backend.Problem,
 	if err != nil {
 		return nil, err
 	}
-	var at *mnt.Place
-	var m *host.MountInfo
+	var target *mnt.Place
 	if path != "" {
-		if at, err = n.place(fieldTarget, path); err != nil {
+		if target, err = n.place(fieldTarget, path); err != nil {
 			return nil, err
 		}
-		defer at.Close()
-		if m, err = at.Mounted(); err != nil {
-			return nil, err
-		}
+		defer target.Close()
 	}
-	number, err := n.blockDevice(rec, at, m)
+	number, err := n.blockDevice(rec, target)
 	if err != nil {
 		return []backend.Problem{problem(backend.Inaccessible, ReasonDeviceGone, "%v", err)}, nil
 	}

@@ -106,6 +106,5 @@ func (n *Node) mounted(field, path string) (bool, error) {
 		return false, err
 	}
 	defer at.Close()
-	m, err := at.Mounted()
-	return m != nil, err
+	return at.IsMountPoint()
 }

@@ -13,36 +13,36 @@ import (
 // askTimeout bounds a question to a file system or device that may hang.
 const askTimeout = 10 * time.Second
 
-// at returns the record of a volume and the place that path is, which is one of the volume's, and
-// the mount there. errs.NotFound if any of it is not so.
-func (n *Node) at(volume, path string) (*record, *mnt.Place, *host.MountInfo, error) {
+// at returns the record of a volume and the place that path is, which is one of the volume's, with
+// something mounted unless a block volume is only staged there. errs.NotFound if any of it is not so.
+func (n *Node) at(volume, path string) (*record, *mnt.Place, error) {
 	rec, err := n.load(volume)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	boot, err := n.boot()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if rec == nil || rec.Boot != boot {
-		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is not staged on this node", fieldVolume, volume)
+		return nil, nil, errs.E(errs.NotFound, "%s: %s is not staged on this node", fieldVolume, volume)
 	}
 	if !rec.has(path) && !n.mapped(rec, path) {
-		return nil, nil, nil, errs.E(errs.NotFound, "%s: %s is neither staged nor published at %s", fieldPath, volume, path)
+		return nil, nil, errs.E(errs.NotFound, "%s: %s is neither staged nor published at %s", fieldPath, volume, path)
 	}
 	at, err := n.place(fieldPath, path)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	m, err := at.Mounted()
-	if err == nil && m == nil && !(rec.Block && path == rec.Staging) {
+	mounted, err := at.IsMountPoint()
+	if err == nil && !mounted && !(rec.Block && path == rec.Staging) {
 		err = errs.E(errs.NotFound, "%s: nothing is mounted at %s", fieldPath, path)
 	}
 	if err != nil {
 		at.Close()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	return rec, at, m, nil
+	return rec, at, nil
 }
 
 // mapped reports whether path is where the kubelet has bound a block volume's device for itself. It asks
@@ -57,7 +57,7 @@ func (n *Node) mapped(rec *record, path string) bool {
 		return false
 	}
 	defer at.Close()
-	if m, err := at.Mounted(); err != nil || m == nil {
+	if mounted, err := at.IsMountPoint(); err != nil || !mounted {
 		return false
 	}
 	number, err := at.Device()
@@ -69,7 +69,7 @@ func (n *Node) mapped(rec *record, path string) bool {
 }
 
 func (n *Node) expand(ctx context.Context, volume, path string, required, limit int64) (int64, error) {
-	rec, at, m, err := n.at(volume, path)
+	rec, at, err := n.at(volume, path)
 	if err != nil {
 		return 0, err
 	}
@@ -90,6 +90,13 @@ func (n *Node) expand(ctx context.Context, volume, path string, required, limit 
 	number, err := n.host.DeviceNumber(device)
 	if err != nil {
 		return 0, err
+	}
+	m, err := at.Mounted()
+	if err != nil {
+		return 0, err
+	}
+	if m == nil {
+		return 0, errs.E(errs.NotFound, "%s: nothing is mounted at %s any more", fieldPath, path)
 	}
 	if !mnt.IsOf(n.host, m, number) {
 		return 0, errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s)", fieldPath, path, m.Source, m.FsType)
@@ -125,13 +132,13 @@ func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 	if err := mnt.CheckPath(fieldPath, path); err != nil {
 		return Stats{}, err
 	}
-	rec, at, m, err := n.at(volume, path)
+	rec, at, err := n.at(volume, path)
 	if err != nil {
 		return Stats{}, err
 	}
 	defer at.Close()
 	if rec.Block {
-		return n.blockStats(rec, at, m)
+		return n.blockStats(rec, at)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -154,8 +161,11 @@ func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 }
 
 // blockStats asks for the size of a device without opening it.
-func (n *Node) blockStats(rec *record, at *mnt.Place, m *host.MountInfo) (Stats, error) {
-	number, err := n.blockDevice(rec, at, m)
+func (n *Node) blockStats(rec *record, at *mnt.Place) (Stats, error) {
+	if at.String() == rec.Staging {
+		at = nil // nothing is mounted there
+	}
+	number, err := n.blockDevice(rec, at)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -166,10 +176,10 @@ func (n *Node) blockStats(rec *record, at *mnt.Place, m *host.MountInfo) (Stats,
 	return Stats{TotalBytes: size, Block: true}, nil
 }
 
-// blockDevice is the device at a target, or for one that is only staged the one it was connected as.
-func (n *Node) blockDevice(rec *record, at *mnt.Place, m *host.MountInfo) (host.DeviceNumber, error) {
-	if m != nil {
-		return at.Device()
+// blockDevice is the device at a target, or with none the one that the volume was connected as.
+func (n *Node) blockDevice(rec *record, target *mnt.Place) (host.DeviceNumber, error) {
+	if target != nil {
+		return target.Device()
 	}
 	return n.host.DeviceNumber(rec.Device)
 }

@@ -31,6 +31,9 @@ type Options struct {
 	Observe func(o Observation)  // called once for each operation that ended; may be nil
 	Now     func() time.Time     // nil: time.Now
 	Budget  func() time.Duration // the longest that one operation may take; nil: a day, since copies can be long
+	// Remote connects to a pool that another process serves, for specs with a socket, and returns its
+	// kind, whose Open opens it. nil: there is no such thing here.
+	Remote func(ctx context.Context, s Spec) (backend.Kind, error)
 }
 
 // Observation is one operation that ended, for metrics.
@@ -45,10 +48,21 @@ type Spec struct {
 	Name    string            `json:"name"`
 	Kind    string            `json:"kind"`
 	Options map[string]string `json:"options"`
+	Socket  string            `json:"socket"` // path of the socket that another process serves it on; empty: opened here
 }
 
 // Open opens one pool. errs.Invalid names the field of the spec that is wrong.
 func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, error) {
+	b, err := OpenBackend(ctx, kind, s, o.Node)
+	if err != nil {
+		return nil, err
+	}
+	return New(s.Name, kind, b, o), nil
+}
+
+// OpenBackend opens the backend of a pool and leaves the policy to others: to the process that it is
+// served to.
+func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, node string) (backend.Backend, error) {
 	if _, err := backend.ParseID(s.Name); err != nil {
 		return nil, errs.E(errs.Invalid, "pool name: %w", err)
 	}
@@ -56,11 +70,11 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options})
+	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: node, Options: options})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	return New(s.Name, kind, b, o), nil
+	return b, nil
 }
 
 // New makes a pool of a backend that is open already.

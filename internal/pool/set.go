@@ -44,17 +44,47 @@ func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options)
 // openAll returns the pools that it opened, also with an error.
 func openAll(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (opened []*Pool, err error) {
 	for _, spec := range specs {
-		i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == spec.Kind })
-		if i < 0 {
-			return opened, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", spec.Name, spec.Kind, kindNames(kinds))
+		kind, err := kindOf(ctx, kinds, spec, o)
+		if err != nil {
+			return opened, err
 		}
-		p, err := Open(ctx, kinds[i], spec, o)
+		p, err := Open(ctx, kind, spec, o)
 		if err != nil {
 			return opened, err
 		}
 		opened = append(opened, p)
 	}
 	return opened, nil
+}
+
+// kindOf is the kind of a pool as the process that opens it knows it: this one, or one behind a socket.
+func kindOf(ctx context.Context, kinds []backend.Kind, s Spec, o Options) (backend.Kind, error) {
+	if s.Socket == "" {
+		return FindKind(kinds, s)
+	}
+	switch {
+	case o.Remote == nil:
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: socket: pools of other processes are not used here; remove it, and give the pool its options", s.Name)
+	case len(s.Options) > 0:
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: options: they are set where the pool is opened, by the process that serves %s; remove them here", s.Name, s.Socket)
+	}
+	k, err := o.Remote(ctx, s)
+	switch {
+	case err != nil:
+		return backend.Kind{}, errs.E(errs.KindOf(err), "pool %.80q: socket: %w", s.Name, err)
+	case k.Name != s.Kind:
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: kind: %.80q, but %s serves a pool of the kind %q", s.Name, s.Kind, s.Socket, k.Name)
+	}
+	return k, nil
+}
+
+// FindKind returns the kind of a spec. errs.Invalid names those that there are.
+func FindKind(kinds []backend.Kind, s Spec) (backend.Kind, error) {
+	i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == s.Kind })
+	if i < 0 {
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", s.Name, s.Kind, kindNames(kinds))
+	}
+	return kinds[i], nil
 }
 
 func kindNames(kinds []backend.Kind) string {

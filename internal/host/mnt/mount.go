@@ -1,7 +1,6 @@
 package mnt
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -289,11 +288,11 @@ func (p *Place) attach(tree *os.File) error {
 		return err
 	}
 	defer at.Close()
-	here, err := p.mountID(at)
+	here, err := mountID(p.host, at)
 	if err != nil {
 		return err
 	}
-	if above, err := p.mountID(p.parent); err != nil || here != above {
+	if above, err := mountID(p.host, p.parent); err != nil || here != above {
 		return errors.Join(err, errStacked)
 	}
 	err = unix.MoveMount(int(tree.Fd()), "", int(at.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
@@ -305,26 +304,4 @@ func (p *Place) attach(tree *os.File) error {
 		return errors.Join(errStacked, unix.Unmount(p.fdPath(), unix.UMOUNT_NOFOLLOW))
 	}
 	return nil
-}
-
-// Unmount takes away what is mounted at the place, all of it if there are several mounts; nothing is
-// no error. It is never lazy: errs.InUse as long as something is open there.
-func (p *Place) Unmount(ctx context.Context, op string) error {
-	for {
-		m, err := p.Mounted()
-		if err != nil || m == nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return errs.E(errs.Aborted, "%s: unmount %s: %w", p.field, p.path, err)
-		}
-		err = p.host.Do(op, func() error { return unix.Unmount(p.fdPath(), unix.UMOUNT_NOFOLLOW) })
-		switch {
-		case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT): // the latter: somebody else did it
-		case errors.Is(err, unix.EBUSY):
-			return errs.E(errs.InUse, "%s: unmount %s: something on the node still has files open there", p.field, p.path)
-		default:
-			return errs.E(errs.Unavailable, "%s: unmount %s: %w", p.field, p.path, err)
-		}
-	}
 }

@@ -124,45 +124,61 @@ func (p *Place) open() (*os.File, error) {
 	return os.NewFile(uintptr(fd), p.path), nil
 }
 
-// Mounted returns the mount at the place, the topmost if there are several, or nil. It goes by the
-// kernel's numbers for mounts: path names in the mount table differ where a symlink leads to the
-// directory, and a failed file system answers no stat.
+// Mounted returns the mount at the place, the topmost if there are several, or nil.
 func (p *Place) Mounted() (*host.MountInfo, error) {
-	var mine, above int
-	err := p.host.Ask("path.mounted", func() error {
-		f, err := p.open()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if mine, err = p.mountID(f); err != nil {
-			return err
-		}
-		above, err = p.mountID(p.parent)
-		return err
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return nil, nil
-	case err != nil:
-		return nil, errs.E(errs.Unavailable, "%s: %s: what is mounted there: %w", p.field, p.path, err)
-	case mine == above:
-		return nil, nil
+	id, err := p.mount()
+	if err != nil || id == 0 {
+		return nil, err
 	}
 	table, err := p.host.Mounts()
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "mount table: %w", err)
 	}
 	for i := range table {
-		if table[i].ID == mine {
+		if table[i].ID == id {
 			return &table[i], nil
 		}
 	}
 	return nil, errs.E(errs.Aborted, "%s: %s: its mount changed just now; call again", p.field, p.path)
 }
 
-func (p *Place) mountID(f *os.File) (int, error) {
-	info, err := os.ReadFile(p.host.Proc("self", "fdinfo", strconv.Itoa(int(f.Fd()))))
+// IsMountPoint reports whether anything is mounted at the place. Unlike Mounted it does not read the
+// mount table, which takes tens of milliseconds on a node with a thousand volumes.
+func (p *Place) IsMountPoint() (bool, error) {
+	id, err := p.mount()
+	return id != 0, err
+}
+
+// mount returns the kernel's number of the mount at the place, or 0. It goes by numbers: path names in
+// the mount table differ where a symlink leads to the directory, and a failed file system answers no
+// stat.
+func (p *Place) mount() (id int, err error) {
+	var above int
+	err = p.host.Ask("path.mounted", func() error {
+		f, err := p.open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if id, err = mountID(p.host, f); err != nil {
+			return err
+		}
+		above, err = mountID(p.host, p.parent)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return 0, nil
+	case err != nil:
+		return 0, errs.E(errs.Unavailable, "%s: %s: what is mounted there: %w", p.field, p.path, err)
+	case id == above:
+		return 0, nil
+	}
+	return id, nil
+}
+
+func mountID(h *host.Host, f *os.File) (int, error) {
+	info, err := os.ReadFile(h.Proc("self", "fdinfo", strconv.Itoa(int(f.Fd()))))
 	if err != nil {
 		return 0, err
 	}

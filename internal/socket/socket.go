@@ -1,4 +1,6 @@
-package csi
+// Package socket makes the unix sockets that Dozo serves on: guarded by their mode, taken over from a
+// process that died and from nobody else.
+package socket
 
 import (
 	"errors"
@@ -11,16 +13,25 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// listen makes the unix socket of an endpoint, which only this user can connect to. What a process
-// that died left in its place is replaced; anything else there is not touched.
-func listen(endpoint string) (net.Listener, error) {
-	path, err := socketPath(endpoint)
+// Listen makes the unix socket of an endpoint, "unix:///path" or a path, with mode 0600 and owned by
+// uid. What a process that died left in its place is replaced; anything else there is not touched.
+// errs.Invalid if the endpoint is no path, errs.Exists if something else is there, errs.InUse if
+// somebody serves it.
+func Listen(endpoint string, uid int) (net.Listener, error) {
+	path, err := pathOf(endpoint)
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := lock(filepath.Dir(path))
+	if err != nil {
+		return nil, errs.E(errs.KindOf(err), "socket %s: %w", path, err)
+	}
+	defer unlock()
 	if err := replaceable(path); err != nil {
 		return nil, err
 	}
@@ -30,27 +41,51 @@ func listen(endpoint string) (net.Listener, error) {
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "socket %s: %w", path, err)
 	}
-	defer os.RemoveAll(private)
 	hidden := filepath.Join(private, "s")
+	defer func() {
+		_ = os.Remove(hidden) // it is there only if it could not be moved
+		_ = os.Remove(private)
+	}()
 	l, err := net.Listen("unix", hidden)
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "socket %s: %w", path, err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove hidden, which is not where it is then
-	made, err := publish(hidden, path)
+	made, err := publish(hidden, path, uid)
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "socket %s: %w", path, errors.Join(err, l.Close()))
 	}
-	return &socket{Listener: l, path: path, made: made}, nil
+	return &listener{Listener: l, path: path, made: made}, nil
 }
 
-// socketPath returns the path of "unix:///path", "unix:/path" or "/path".
-func socketPath(endpoint string) (string, error) {
+// pathOf returns the path of "unix:///path", "unix:/path" or "/path".
+func pathOf(endpoint string) (string, error) {
 	path := strings.TrimPrefix(strings.TrimPrefix(endpoint, "unix:"), "//")
 	if !filepath.IsAbs(path) {
 		return "", errs.E(errs.Invalid, "endpoint: %.200q is not unix:///path or an absolute path; there is no other sort, since a socket's mode is all that guards it", endpoint)
 	}
 	return filepath.Clean(path), nil
+}
+
+// lockWait is how long another process may hold the lock, which takes it a second at most.
+const lockWait = 5 * time.Second
+
+// lock keeps another process from taking over a socket of the directory between the look at it and
+// the rename: both would believe that nobody serves it.
+func lock(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, errs.E(errs.Unavailable, "%w", err)
+	}
+	for end := time.Now().Add(lockWait); ; time.Sleep(lockWait / 100) { // flock cannot wait with a deadline
+		err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { d.Close() }, nil
+		}
+		if time.Now().After(end) {
+			return nil, errors.Join(errs.E(errs.InUse, "directory %s is locked by another process: %w", dir, err), d.Close())
+		}
+	}
 }
 
 // replaceable refuses a path at which there is something other than a socket that nobody serves.
@@ -74,8 +109,11 @@ func replaceable(path string) error {
 	return errs.E(errs.InUse, "socket %s: another process serves it", path)
 }
 
-func publish(hidden, path string) (fs.FileInfo, error) {
+func publish(hidden, path string, uid int) (fs.FileInfo, error) {
 	if err := os.Chmod(hidden, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.Lchown(hidden, uid, -1); err != nil {
 		return nil, err
 	}
 	made, err := os.Lstat(hidden)
@@ -85,8 +123,8 @@ func publish(hidden, path string) (fs.FileInfo, error) {
 	return made, os.Rename(hidden, path)
 }
 
-// socket is a listener that removes its socket when it closes, unless another has taken its place.
-type socket struct {
+// listener removes its socket when it closes, unless another has taken its place.
+type listener struct {
 	net.Listener
 	path string
 	made fs.FileInfo
@@ -94,14 +132,14 @@ type socket struct {
 }
 
 // Addr returns the path to connect to.
-func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
+func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // Close stops listening.
-func (s *socket) Close() error {
-	s.once.Do(func() {
-		if there, err := os.Lstat(s.path); err == nil && os.SameFile(there, s.made) {
-			_ = os.Remove(s.path) // a stale one is replaced by the next process
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.made) {
+			_ = os.Remove(l.path) // a stale one is replaced by the next process
 		}
 	})
-	return s.Listener.Close()
+	return l.Listener.Close()
 }

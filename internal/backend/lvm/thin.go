@@ -312,7 +312,7 @@ func (t *Thin) promise(s *vg.State, size int64) error {
 func (t *Thin) promises(s *vg.State) (total, left int64, err error) {
 	size, made := int64(0), s.LVs[t.opts.thinPool]
 	switch {
-	case made == nil:
+	case made == nil || t.unfinished(made):
 		size = t.plan(s).data * s.ExtentSize
 	case made.Type() != "thin-pool":
 		return 0, 0, errs.E(errs.Invalid, "options[\"thinPool\"]: %s/%s is there and no thin pool", s.Name, t.opts.thinPool)
@@ -363,8 +363,24 @@ func (t *Thin) plan(s *vg.State) plan {
 	return p
 }
 
+// unfinished tells what an lvcreate of ours that was killed left of a thin pool: an LV with our tag that is
+// not one yet, in which nothing can be.
+func (t *Thin) unfinished(l *metadata.LV) bool {
+	owner, ok := l.Tag(vg.Tag + ".pool")
+	return ok && owner == t.name && l.Type() != "thin-pool"
+}
+
 // ensurePool makes the thin pool. The caller has the group's turn.
 func (t *Thin) ensurePool(ctx context.Context, g *vg.Group, s *vg.State) error {
+	if left := s.LVs[t.opts.thinPool]; left != nil && t.unfinished(left) {
+		if err := g.Run(ctx, "create.clear-pool", "lvremove", "--yes", "--force", g.Name()+"/"+left.Name); err != nil {
+			return err
+		}
+		var err error
+		if s, err = g.Load(ctx); err != nil {
+			return err
+		}
+	}
 	if s.LVs[t.opts.thinPool] != nil {
 		return nil
 	}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/block"
+	"github.com/dozo-dev/dozo/internal/host/dm"
 )
 
 // copied makes a volume of a snapshot or of another volume.
@@ -75,7 +79,7 @@ func (t *Thick) stage(ctx context.Context, op string, k key, f facts, size, limi
 	if err != nil {
 		return item{}, err
 	}
-	if found && i.facts.building && !i.facts.deleting && i.facts.source == f.source && i.size() == extents(i.state, size)*i.state.ExtentSize {
+	if found && i.facts.building && !i.facts.deleting && i.facts.source == f.source && i.lv.Extents() == t.opts.layout.Extents(i.state, size) {
 		return i, nil
 	}
 	if err := t.destroy(ctx, op+".clear", k); err != nil {
@@ -88,6 +92,7 @@ func (t *Thick) stage(ctx context.Context, op string, k key, f facts, size, limi
 // fill copies. From a volume it goes by way of a temporary snapshot of LVM's, which stays as it is while
 // the volume is written to; it notes the instant in f. Snapshots of ours are never written to.
 func (t *Thick) fill(ctx context.Context, op string, from, to item, f *facts) (err error) {
+	size := from.size() // that of a snapshot's LV is the room for what is overwritten
 	if from.key.sort == volumeSort {
 		temporary, err := t.temporary(ctx, op, from, to.key)
 		if err != nil {
@@ -98,19 +103,20 @@ func (t *Thick) fill(ctx context.Context, op string, from, to item, f *facts) (e
 		}()
 		from = temporary
 	}
-	f.created = time.Now().UTC()
-	if to.key.sort == volumeSort {
-		f.created = time.Time{}
+	if to.key.sort == snapshotSort {
+		f.created = time.Now().UTC()
 	}
-	source, err := t.activate(ctx, op, from)
+	source, err := t.openDevice(ctx, op, from)
 	if err != nil {
 		return err
 	}
-	target, err := t.activate(ctx, op, to)
+	defer source.Close()
+	target, err := t.openDevice(ctx, op, to)
 	if err != nil {
 		return err
 	}
-	err = copyDevice(ctx, t.host, op+".copy", source, target, from.size())
+	defer target.Close()
+	err = block.Copy(ctx, t.host, op+".copy", target, source, size)
 	if err == nil || from.key.sort != copySort || ctx.Err() != nil {
 		return err
 	}
@@ -173,13 +179,16 @@ func (t *Thick) dissolve(ctx context.Context, op string, i item) error {
 		if err != nil || !found {
 			return err
 		}
-		path, err := t.activate(ctx, op, again)
-		if err != nil {
-			return err
-		}
-		if err := zeroDevice(ctx, t.host, op+".zero-snapshot", path, again.size()); err != nil {
+		if err := t.overwrite(ctx, op+".zero-snapshot", again); err != nil {
 			return err
 		}
 	}
 	return i.group.Remove(ctx, op+".lvremove-snapshot", t.opts.wipe == "discard", i.lv.Name)
+}
+
+// overflowed reports whether a classic snapshot is of no use any more.
+func overflowed(h *host.Host, i item) bool {
+	targets, err := dm.Status(h, i.state.DeviceUUID(i.lv))
+	return err == nil && len(targets) == 1 && targets[0].Type == "snapshot" &&
+		(strings.HasPrefix(targets[0].Params, "Invalid") || strings.HasPrefix(targets[0].Params, "Overflow"))
 }

@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/block"
 	"github.com/dozo-dev/dozo/internal/host/dm"
 )
 
@@ -54,6 +56,24 @@ func (p *pool) activate(ctx context.Context, op string, i item) (string, error) 
 		err = errs.E(errs.Unavailable, "%s %s: LVM says that it is active, and device mapper shows no such device of %d bytes", i.key.sort, i.key.id, i.size())
 	}
 	return path, err
+}
+
+// openDevice opens an LV's device for reading and writing, which nobody has mounted. While it is open the
+// LV cannot be removed, and the number of its device not be given to another.
+func (p *pool) openDevice(ctx context.Context, op string, i item) (*os.File, error) {
+	path, err := p.activate(ctx, op, i)
+	if err != nil {
+		return nil, err
+	}
+	f, err := block.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if again, ok, err := p.active(i); err != nil || !ok || again != path {
+		f.Close()
+		return nil, errs.E(errs.Aborted, "%s %s: its device changed just now; call again", i.key.sort, i.key.id)
+	}
+	return f, nil
 }
 
 // active returns the device of an LV that is active, well and of its size.

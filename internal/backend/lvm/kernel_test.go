@@ -42,8 +42,8 @@ func device(t testing.TB, b backend.Backend, id backend.ID) *os.File {
 	return f
 }
 
-// block is what is written at a place.
-func block(at int64) []byte {
+// mark is what is written at a place.
+func mark(at int64) []byte {
 	b := host.AlignedBuffer(mib)
 	copy(b, bytes.Repeat([]byte{byte(1 + at/mib)}, mib))
 	return b
@@ -106,12 +106,12 @@ func TestDiskPulled(t *testing.T) {
 		t.Errorf("the volume on the other disk: %s", got)
 	}
 	f := device(t, plain, whole)
-	if _, err := f.WriteAt(block(0), 0); err != nil {
+	if _, err := f.WriteAt(mark(0), 0); err != nil {
 		t.Errorf("the volume on the other disk: %v", err)
 	}
 	f.Close()
 	f = device(t, mirror, "m")
-	if _, err := f.WriteAt(block(0), 0); err != nil {
+	if _, err := f.WriteAt(mark(0), 0); err != nil {
 		t.Errorf("the mirror: %v", err)
 	}
 	f.Close()
@@ -142,7 +142,7 @@ func TestThinPoolFull(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		for at := int64(0); at < 96*mib; at += mib {
-			if _, err := f.WriteAt(block(at), at); err != nil {
+			if _, err := f.WriteAt(mark(at), at); err != nil {
 				done <- err
 				return
 			}
@@ -161,7 +161,7 @@ func TestThinPoolFull(t *testing.T) {
 		t.Errorf("a full thin pool has the capacity %+v, %v", c, err)
 	}
 	got := host.AlignedBuffer(mib)
-	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, block(0)) {
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, mark(0)) {
 		t.Errorf("what was written before cannot be read: %v", err)
 	}
 
@@ -176,7 +176,7 @@ func TestThinPoolFull(t *testing.T) {
 		t.Fatal("the write that waited does not go on")
 	}
 	for at := int64(0); at < 96*mib; at += mib {
-		if _, err := f.ReadAt(got, at); err != nil || !bytes.Equal(got, block(at)) {
+		if _, err := f.ReadAt(got, at); err != nil || !bytes.Equal(got, mark(at)) {
 			t.Errorf("at %d MiB there is not what was written: %v", at/mib, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/layout"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
@@ -77,7 +78,7 @@ func declared() []backend.Parameter {
 // options are a pool's, read.
 type options struct {
 	thin         bool
-	layout       layout
+	layout       layout.Layout
 	spare        int64 // bytes
 	wipe         string
 	copySpace    int64 // percent
@@ -98,17 +99,17 @@ func read(c backend.Config) (o options, err error) {
 		thin: c.Options["type"] == "thin", spare: size("spare"), wipe: c.Options["wipe"], copySpace: number("copySpace"),
 		thinPool: c.Options["thinPool"], thinPoolSize: c.Options["thinPoolSize"],
 		thresholds: thresholds{number("dataThreshold"), number("metadataThreshold"), number("autoExtend")},
-		layout:     newLayout(c.Options["layout"], number("stripes"), number("copies"), size("stripeSize"), c.Options["integrity"] == "true"),
+		layout:     layout.New(c.Options["layout"], number("stripes"), number("copies"), size("stripeSize"), c.Options["integrity"] == "true"),
 	}
 	o.over, _ = strconv.ParseFloat(c.Options["overprovision"], 64)
 	if o.thinPool == "" {
 		o.thinPool = "dozo." + c.Pool
 	}
 	switch {
-	case o.layout.integrity && !o.layout.raid:
-		return o, errs.E(errs.Invalid, "options[\"integrity\"]: only the layouts raid1, raid5 and raid10 can have it, not %s", o.layout.name)
-	case o.thin && o.layout.raid:
-		return o, errs.E(errs.Invalid, "options[\"layout\"]: Dozo makes thin pools that are linear or striped; make one on %s by hand and name it in thinPool", o.layout.name)
+	case o.layout.Integrity && !o.layout.Raid:
+		return o, errs.E(errs.Invalid, "options[\"integrity\"]: only the layouts raid1, raid5 and raid10 can have it, not %s", o.layout.Name)
+	case o.thin && o.layout.Raid:
+		return o, errs.E(errs.Invalid, "options[\"layout\"]: Dozo makes thin pools that are linear or striped; make one on %s by hand and name it in thinPool", o.layout.Name)
 	}
 	return o, nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/metadata"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
@@ -70,6 +72,9 @@ func TestNoGroup(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	group := func(free int64) *vg.State {
+		return &vg.State{VG: &metadata.VG{PVs: []metadata.PV{{Extents: 100, Free: free}}}}
+	}
 	u := parseUsage("3 112/1024 320/640 - rw no_discard_passdown queue_if_no_space - 256")
 	if u.dataPercent() != 50 || u.metadataPercent() != 10.9375 || u.mode != "rw" {
 		t.Errorf("%+v", u)

@@ -240,14 +240,11 @@ func (p *pool) createKeys(r backend.Request) []key {
 	return keys
 }
 
-// extents is a size in extents of a group, rounded up.
-func extents(s *vg.State, size int64) int64 { return (size + s.ExtentSize - 1) / s.ExtentSize }
-
-// fits refuses a request whose limit the extents of the group leave no size within.
-func fits(s *vg.State, r backend.Request) error {
-	if n := extents(s, r.Size) * s.ExtentSize; r.Limit > 0 && n > r.Limit {
+// fits refuses a request whose limit leaves no size that the extents of the group can have: of count of them.
+func fits(s *vg.State, count, limit int64) error {
+	if n := count * s.ExtentSize; limit > 0 && n > limit {
 		return errs.E(errs.OutOfRange, "capacity_range.limit_bytes: %d; volume group %s has extents of %s, so the smallest size is %d",
-			r.Limit, s.Name, backend.FormatSize(s.ExtentSize), n)
+			limit, s.Name, backend.FormatSize(s.ExtentSize), n)
 	}
 	return nil
 }
@@ -279,7 +276,7 @@ func (p *pool) VolumesLeft(ctx context.Context) (n int64, err error) {
 // noSpace says what there is no room for, and where.
 func (p *pool) noSpace(s *vg.State, size, available int64) error {
 	return errs.E(errs.NoSpace, "pool %s: %s are asked for, volume group %s can still give %s to one volume (layout %s%s)", p.name,
-		backend.FormatSize(size), s.Name, backend.FormatSize(available), p.opts.layout.name, p.spared())
+		backend.FormatSize(size), s.Name, backend.FormatSize(available), p.opts.layout.Name, p.spared())
 }
 
 func (p *pool) spared() string {

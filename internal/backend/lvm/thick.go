@@ -7,6 +7,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/block"
 	"github.com/dozo-dev/dozo/internal/host/dm"
 )
 
@@ -72,17 +73,17 @@ func (t *Thick) allocate(ctx context.Context, op string, k key, f facts, size, l
 		return item{}, err
 	}
 	err = g.Change(ctx, func(s *vg.State) error {
-		if err := fits(s, backend.Request{Size: size, Limit: limit}); err != nil {
+		n := t.opts.layout.Extents(s, size)
+		if err := fits(s, n, limit); err != nil {
 			return err
 		}
 		if err := t.admits(s); err != nil {
 			return err
 		}
-		n := extents(s, size)
-		if most := t.opts.layout.room(s, t.opts.spare).largest; n > most {
+		if most := t.opts.layout.Room(s, t.opts.spare).Largest; n > most {
 			return t.noSpace(s, size, most*s.ExtentSize)
 		}
-		args := append(t.opts.layout.args(), "--extents", strconv.FormatInt(n, 10), "--name", k.lvName(g.Name()),
+		args := append(t.opts.layout.Args(), "--extents", strconv.FormatInt(n, 10), "--name", k.lvName(g.Name()),
 			"--yes", "--zero", "y", "--wipesignatures", "y")
 		return g.Run(ctx, op+".lvcreate", "lvcreate", append(append(args, addTags(f.tags(k))...), g.Name())...)
 	})
@@ -104,7 +105,7 @@ func (p *pool) roomiest(ctx context.Context) (best *vg.Group, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if n := p.opts.layout.room(s, p.opts.spare).largest * s.ExtentSize; n > most {
+		if n := p.opts.layout.Room(s, p.opts.spare).Largest * s.ExtentSize; n > most {
 			best, most = g, n
 		}
 	}
@@ -125,11 +126,12 @@ func (t *Thick) blankAgain(ctx context.Context, i item) error {
 	if err != nil && !errs.Is(err, errs.NotFound) {
 		return err
 	}
-	path, err := t.activate(ctx, "create", i)
+	f, err := t.openDevice(ctx, "create", i)
 	if err != nil {
 		return err
 	}
-	if err := wipeEnds(t.host, "create.blank", path, i.size()); err != nil {
+	defer f.Close()
+	if err := block.ZeroEnds(t.host, "create.blank", f, i.size()); err != nil {
 		return err
 	}
 	t.made.Store(i.key.id, true)
@@ -147,7 +149,7 @@ func (t *Thick) DeleteSnapshot(ctx context.Context, id backend.ID) error {
 }
 
 func (t *Thick) delete(ctx context.Context, k key) error {
-	unlock, err := t.lock(ctx, k)
+	unlock, err := t.lock(ctx, k, t.copyKey(k))
 	if err != nil {
 		return err
 	}
@@ -213,11 +215,17 @@ func (t *Thick) zero(ctx context.Context, op string, i item) (item, error) {
 	if err != nil || !found {
 		return i, err
 	}
-	path, err := t.activate(ctx, op, again)
+	return again, t.overwrite(ctx, op+".zero", again)
+}
+
+// overwrite fills an LV with zeros.
+func (t *Thick) overwrite(ctx context.Context, op string, i item) error {
+	f, err := t.openDevice(ctx, op, i)
 	if err != nil {
-		return i, err
+		return err
 	}
-	return again, zeroDevice(ctx, t.host, op+".zero", path, again.size())
+	defer f.Close()
+	return block.Zero(ctx, t.host, op, f, i.size())
 }
 
 // Expand is [backend.Expander]. The device grows with it.
@@ -237,11 +245,12 @@ func (t *Thick) Expand(ctx context.Context, id backend.ID, size int64) (backend.
 			if err := t.admits(s); err != nil {
 				return err
 			}
-			more, most := extents(s, size)-i.lv.Extents(), t.opts.layout.grow(s, t.opts.spare)
+			n := t.opts.layout.Extents(s, size)
+			more, most := n-i.lv.Extents(), t.opts.layout.Grow(s, t.opts.spare)
 			if more > most {
 				return t.noSpace(s, more*s.ExtentSize, most*s.ExtentSize)
 			}
-			return i.group.Run(ctx, "expand.lvextend", "lvextend", "--yes", "--extents", strconv.FormatInt(extents(s, size), 10), i.path())
+			return i.group.Run(ctx, "expand.lvextend", "lvextend", "--yes", "--extents", strconv.FormatInt(n, 10), i.path())
 		})
 		if err != nil {
 			return backend.Volume{}, err
@@ -260,10 +269,10 @@ func (t *Thick) Capacity(ctx context.Context, _ string) (c backend.Capacity, err
 		if err != nil {
 			return backend.Capacity{}, err
 		}
-		r := t.opts.layout.room(s, t.opts.spare)
-		c.Total += r.total * s.ExtentSize
-		c.Available += r.available * s.ExtentSize
-		c.MaxVolume = max(c.MaxVolume, r.largest*s.ExtentSize)
+		r := t.opts.layout.Room(s, t.opts.spare)
+		c.Total += r.Total * s.ExtentSize
+		c.Available += r.Available * s.ExtentSize
+		c.MaxVolume = max(c.MaxVolume, r.Largest*s.ExtentSize)
 	}
 	return c, nil
 }

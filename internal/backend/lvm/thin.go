@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/layout"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/metadata"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -94,7 +95,7 @@ func (t *Thin) blank(ctx context.Context, k key, f facts, r backend.Request) err
 		return err
 	}
 	return g.Change(ctx, func(s *vg.State) error {
-		if err := fits(s, r); err != nil {
+		if err := fits(s, layout.Extents(s, r.Size), r.Limit); err != nil {
 			return err
 		}
 		if err := t.promise(s, r.Size); err != nil {
@@ -103,7 +104,7 @@ func (t *Thin) blank(ctx context.Context, k key, f facts, r backend.Request) err
 		if err := t.ensurePool(ctx, g, s); err != nil {
 			return err
 		}
-		args := []string{"--type", "thin", "--thinpool", t.opts.thinPool, "--virtualsize", strconv.FormatInt(extents(s, r.Size)*s.ExtentSize, 10) + "b",
+		args := []string{"--type", "thin", "--thinpool", t.opts.thinPool, "--virtualsize", strconv.FormatInt(layout.Extents(s, r.Size)*s.ExtentSize, 10) + "b",
 			"--name", k.lvName(s.Name), "--yes"}
 		return g.Run(ctx, "create.lvcreate", "lvcreate", append(append(args, addTags(f.tags(k))...), s.Name)...)
 	})
@@ -127,7 +128,7 @@ func (t *Thin) fork(ctx context.Context, op string, from item, k key, f facts, r
 	building := f
 	building.building = true
 	err := from.group.Change(ctx, func(s *vg.State) error {
-		if err := fits(s, r); err != nil {
+		if err := fits(s, layout.Extents(s, r.Size), r.Limit); err != nil {
 			return err
 		}
 		if err := t.promise(s, r.Size); err != nil {
@@ -160,7 +161,7 @@ func (t *Thin) grow(ctx context.Context, op string, i item, size int64, ask bool
 				return err
 			}
 		}
-		return i.group.Run(ctx, op+".lvextend", "lvextend", "--yes", "--extents", strconv.FormatInt(extents(s, size), 10), i.path())
+		return i.group.Run(ctx, op+".lvextend", "lvextend", "--yes", "--extents", strconv.FormatInt(layout.Extents(s, size), 10), i.path())
 	})
 }
 
@@ -294,7 +295,7 @@ func (t *Thin) promise(s *vg.State, size int64) error {
 	if err := t.admits(s); err != nil {
 		return err
 	}
-	size = extents(s, size) * s.ExtentSize
+	size = layout.Extents(s, size) * s.ExtentSize
 	total, left, err := t.promises(s)
 	if err != nil || size <= left {
 		return err
@@ -348,18 +349,18 @@ type plan struct{ data, metadata int64 }
 
 // plan works out what a thin pool may have of a group: LVM keeps a spare of the metadata's size besides.
 func (t *Thin) plan(s *vg.State) plan {
-	free := t.opts.layout.room(s, t.opts.spare).largest
+	free := t.opts.layout.Room(s, t.opts.spare).Largest
 	want := free
 	if percent, ok := strings.CutSuffix(t.opts.thinPoolSize, "%"); ok {
 		n, _ := strconv.ParseInt(percent, 10, 64)
 		want = free * n / 100
 	} else if n, err := backend.ParseSize(t.opts.thinPoolSize); err == nil {
-		want = extents(s, n)
+		want = layout.Extents(s, n)
 	}
 	// 48 bytes for each block of 64 KiB, twice that for snapshots, and at least what LVM wants: 2 MiB.
 	p := plan{data: min(want, free)}
-	p.metadata = extents(s, min(16<<30, max(4*mib, p.data*s.ExtentSize/(64<<10)*96)))
-	p.data = max(0, min(p.data, free-2*p.metadata)) / t.opts.layout.data * t.opts.layout.data
+	p.metadata = layout.Extents(s, min(16<<30, max(4*mib, p.data*s.ExtentSize/(64<<10)*96)))
+	p.data = max(0, min(p.data, free-2*p.metadata)) / t.opts.layout.Data * t.opts.layout.Data
 	return p
 }
 
@@ -391,8 +392,8 @@ func (t *Thin) ensurePool(ctx context.Context, g *vg.Group, s *vg.State) error {
 	args := []string{"--type", "thin-pool", "--extents", strconv.FormatInt(p.data, 10), "--name", t.opts.thinPool,
 		"--poolmetadatasize", strconv.FormatInt(p.metadata*s.ExtentSize, 10) + "b", "--zero", "y", "--discards", "passdown", "--yes",
 		"--addtag", vg.Tag + ".pool=" + t.name}
-	if t.opts.layout.data > 1 {
-		args = append(args, "--stripes", strconv.FormatInt(t.opts.layout.data, 10), "--stripesize", strconv.FormatInt(t.opts.layout.stripeSize, 10)+"b")
+	if t.opts.layout.Data > 1 {
+		args = append(args, "--stripes", strconv.FormatInt(t.opts.layout.Data, 10), "--stripesize", strconv.FormatInt(t.opts.layout.StripeSize, 10)+"b")
 	}
 	return g.Run(ctx, "create.lvcreate-pool", "lvcreate", append(args, s.Name)...)
 }

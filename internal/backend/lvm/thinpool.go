@@ -168,7 +168,7 @@ func (t *Thin) wants(s *vg.State) (data, metadata int64) {
 	if !ok || s.Missing() != "" {
 		return 0, 0
 	}
-	free := t.opts.layout.grow(s, t.opts.spare)
+	free := t.opts.layout.Grow(s, t.opts.spare)
 	if u.metadataPercent() >= float64(t.opts.thresholds.metadata) {
 		const block = 4096
 		metadata = max(1, u.metadataTotal*block*t.opts.thresholds.extend/100/s.ExtentSize)
@@ -179,7 +179,7 @@ func (t *Thin) wants(s *vg.State) (data, metadata int64) {
 	}
 	if u.dataPercent() >= float64(t.opts.thresholds.data) {
 		step := max(1, l.Extents()*t.opts.thresholds.extend/100)
-		data = max(0, min(step, free)) / t.opts.layout.data * t.opts.layout.data
+		data = max(0, min(step, free)) / t.opts.layout.Data * t.opts.layout.Data
 	}
 	return data, metadata
 }

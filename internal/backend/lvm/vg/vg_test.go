@@ -59,7 +59,8 @@ func TestTurnsEnd(t *testing.T) {
 
 func TestOneGroupForAll(t *testing.T) {
 	groups := New(host.New())
-	if groups.Get("a") != groups.Get("a") || groups.Get("a") == groups.Get("b") {
+	a := groups.Get("a")
+	if a != groups.Get("a") || a == groups.Get("b") {
 		t.Error("pools on one group do not share it")
 	}
 }

@@ -1,4 +1,5 @@
-package lvm
+// Package block copies and overwrites block devices, past the page cache. It never opens for writing one that is mounted.
+package block
 
 import (
 	"bytes"
@@ -6,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -15,7 +15,6 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
-	"github.com/dozo-dev/dozo/internal/host/dm"
 )
 
 // chunk is how much is copied or overwritten between two looks at the context, in bytes.
@@ -24,69 +23,50 @@ const chunk = 4 << 20
 // reportPause is the least time between two reports of progress.
 const reportPause = 300 * time.Millisecond
 
-// copyDevice copies size bytes from one device to the other, past the page cache, and makes them durable.
-func copyDevice(ctx context.Context, h *host.Host, op, from, to string, size int64) error {
-	return h.Do(op, func() error {
-		src, err := os.OpenFile(from, os.O_RDONLY|unix.O_DIRECT, 0)
-		if err != nil {
-			return failed(err)
-		}
-		defer src.Close()
-		dst, err := openAlone(to)
-		if err != nil {
-			return err
-		}
-		defer dst.Close()
-		buf := host.AlignedBuffer(chunk)
-		err = inChunks(ctx, "copied", size, func(at, n int64) error {
-			b := buf[:n]
-			if _, err := src.ReadAt(b, at); err != nil {
-				return err
-			}
-			if len(bytes.TrimLeft(b, "\x00")) == 0 {
-				return zeroRange(dst, at, n)
-			}
-			_, err := dst.WriteAt(b, at)
-			return err
-		})
-		return failed(errors.Join(err, dst.Sync()))
-	})
-}
-
-// zeroDevice overwrites a device with zeros: by the disk itself where it can, which takes no time.
-func zeroDevice(ctx context.Context, h *host.Host, op, device string, size int64) error {
-	return h.Do(op, func() error {
-		f, err := openAlone(device)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		err = inChunks(ctx, "overwrote", size, func(at, n int64) error { return zeroRange(f, at, n) })
-		return failed(errors.Join(err, f.Sync()))
-	})
-}
-
-// wipeEnds overwrites where signatures of file systems, partition tables and the like are.
-func wipeEnds(h *host.Host, op, device string, size int64) error {
-	const begin, end = 4 << 20, 1 << 20
-	return h.Do(op, func() error {
-		f, err := openAlone(device)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		first, last := min(begin, size), min(end, size)
-		return failed(errors.Join(zeroRange(f, 0, first), zeroRange(f, size-last, last), f.Sync()))
-	})
-}
-
-// openAlone opens a device for writing that nobody has mounted or claimed.
-func openAlone(device string) (*os.File, error) {
+// Open opens a device for reading and writing that nobody has mounted or claimed: errs.InUse otherwise.
+func Open(device string) (*os.File, error) {
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_DIRECT|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, errs.E(errs.InUse, "%s is in use; see: lsblk %s", device, device)
 	}
 	return f, failed(err)
+}
+
+// Copy makes the first size bytes of to what they are in from, and durable. Both are from [Open].
+func Copy(ctx context.Context, h *host.Host, op string, to, from *os.File, size int64) error {
+	return h.Do(op, func() error {
+		buf := host.AlignedBuffer(chunk)
+		err := inChunks(ctx, "copied", size, func(at, n int64) error {
+			b := buf[:n]
+			if _, err := from.ReadAt(b, at); err != nil {
+				return err
+			}
+			if len(bytes.TrimLeft(b, "\x00")) == 0 {
+				return zeroRange(to, at, n)
+			}
+			_, err := to.WriteAt(b, at)
+			return err
+		})
+		return failed(errors.Join(err, to.Sync()))
+	})
+}
+
+// Zero overwrites the first size bytes with zeros: by the disk itself where it can, which takes no time.
+func Zero(ctx context.Context, h *host.Host, op string, f *os.File, size int64) error {
+	return h.Do(op, func() error {
+		err := inChunks(ctx, "overwrote", size, func(at, n int64) error { return zeroRange(f, at, n) })
+		return failed(errors.Join(err, f.Sync()))
+	})
+}
+
+// ZeroEnds overwrites, of a device of size bytes, where signatures of file systems, partition tables and
+// the like are.
+func ZeroEnds(h *host.Host, op string, f *os.File, size int64) error {
+	const begin, end = 4 << 20, 1 << 20
+	return h.Do(op, func() error {
+		first, last := min(begin, size), min(end, size)
+		return failed(errors.Join(zeroRange(f, 0, first), zeroRange(f, size-last, last), f.Sync()))
+	})
 }
 
 func inChunks(ctx context.Context, did string, size int64, do func(at, n int64) error) error {
@@ -127,11 +107,4 @@ func failed(err error) error {
 	default:
 		return errs.E(errs.Unavailable, "%w", err)
 	}
-}
-
-// overflowed reports whether a classic snapshot is of no use any more.
-func overflowed(h *host.Host, i item) bool {
-	targets, err := dm.Status(h, i.state.DeviceUUID(i.lv))
-	return err == nil && len(targets) == 1 && targets[0].Type == "snapshot" &&
-		(strings.HasPrefix(targets[0].Params, "Invalid") || strings.HasPrefix(targets[0].Params, "Overflow"))
 }

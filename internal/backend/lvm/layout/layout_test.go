@@ -1,4 +1,4 @@
-package lvm
+package layout
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 
 // group is one with a physical volume for each number of free extents, of 4 MiB.
 func group(free ...int64) *vg.State {
-	s := &vg.State{VG: &metadata.VG{Name: "vg", ExtentSize: 4 * mib}, Most: 1 << 20}
+	s := &vg.State{VG: &metadata.VG{Name: "vg", ExtentSize: 4 << 20}, Most: 1 << 20}
 	for _, f := range free {
 		s.PVs = append(s.PVs, metadata.PV{Extents: 100, Free: f, Allocatable: true})
 	}
@@ -17,10 +17,10 @@ func group(free ...int64) *vg.State {
 }
 
 func TestLayoutRoom(t *testing.T) {
-	layoutOf := func(name string) layout { return newLayout(name, 2, 2, 64<<10, false) }
-	sums := newLayout("raid1", 2, 2, 64<<10, true)
+	layoutOf := func(name string) Layout { return New(name, 2, 2, 64<<10, false) }
+	sums := New("raid1", 2, 2, 64<<10, true)
 	for what, c := range map[string]struct {
-		l         layout
+		l         Layout
 		free      []int64
 		spare     int64 // extents
 		available int64
@@ -46,8 +46,8 @@ func TestLayoutRoom(t *testing.T) {
 		"nothing is left for anybody":    {layoutOf("raid1"), []int64{0, 0}, 0, 0, 0},
 		"one extent is a leg's metadata": {layoutOf("raid1"), []int64{1, 1}, 0, 0, 0},
 	} {
-		r := c.l.room(group(c.free...), c.spare*4*mib)
-		if r.available != c.available || r.largest != c.largest {
+		r := c.l.Room(group(c.free...), c.spare*4<<20)
+		if r.Available != c.available || r.Largest != c.largest {
 			t.Errorf("%s: %+v, want %d available and a largest of %d", what, r, c.available, c.largest)
 		}
 	}
@@ -56,17 +56,17 @@ func TestLayoutRoom(t *testing.T) {
 func TestNoRoomWithoutADisk(t *testing.T) {
 	s := group(10, 10)
 	s.PVs[1].Missing = true
-	if r := newLayout("linear", 2, 2, 0, false).room(s, 0); r.largest != 0 || r.available != 0 || r.total != 200 {
+	if r := New("linear", 2, 2, 0, false).Room(s, 0); r.Largest != 0 || r.Available != 0 || r.Total != 200 {
 		t.Errorf("%+v: LVM changes nothing in a group that lacks a disk", r)
 	}
 	s = group(10, 10)
 	s.PVs[0].Allocatable = false
-	if r := newLayout("linear", 2, 2, 0, false).room(s, 0); r.largest != 10 {
+	if r := New("linear", 2, 2, 0, false).Room(s, 0); r.Largest != 10 {
 		t.Errorf("%+v: a disk that is not to be used counts", r)
 	}
 	s = group(10, 10)
 	s.TextSize = s.Most
-	if r := newLayout("linear", 2, 2, 0, false).room(s, 0); r.largest != 0 {
+	if r := New("linear", 2, 2, 0, false).Room(s, 0); r.Largest != 0 {
 		t.Errorf("%+v: the metadata is full", r)
 	}
 }

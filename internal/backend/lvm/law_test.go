@@ -118,7 +118,7 @@ func law(options map[string]string) backendtest.Harness {
 		Strangers:   strangers,
 		Leaks:       leaks,
 		Size:        8 * mib, // two extents: more than the temporary snapshot of a copy has
-		Callers:     4, // each command of LVM takes a third of a second in the guest
+		Callers:     4,       // each command of LVM takes a third of a second in the guest
 		Timeout:     5 * time.Minute,
 		Thin:        options["type"] == "thin",
 	}

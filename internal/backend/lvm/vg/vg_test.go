@@ -1,13 +1,19 @@
 package vg
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
 )
 
 // TestErrors has LVM's own words, as version 2.03.16 wrote them.
@@ -62,5 +68,111 @@ func TestOneGroupForAll(t *testing.T) {
 	a := groups.Get("a")
 	if a != groups.Get("a") || a == groups.Get("b") {
 		t.Error("pools on one group do not share it")
+	}
+}
+
+// disk writes the first MiB of a physical volume, as LVM wrote it, to a file.
+func disk(t *testing.T, file, fixture string) {
+	t.Helper()
+	f, err := os.Open("../metadata/testdata/" + fixture + ".gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// uuid is that of the physical volume in the fixtures.
+const uuid = "17m8b3-XeyM-0gQ0-6SOG-zagm-c2Xs-mpVbvu"
+
+func onFile(t *testing.T, file string) (*Group, *hosttest.Recorder) {
+	t.Helper()
+	var r hosttest.Recorder
+	h := host.New()
+	h.Seam = r.Seam
+	report := fmt.Sprintf(`{"report":[{"pv":[{"pv_name":%q,"pv_uuid":%q,"vg_name":"vg"}]}]}`, file, uuid)
+	h.Runner = &hosttest.Script{Answers: map[string]hosttest.Answer{"vg.pvs": {Stdout: report}}}
+	return New(h).Get("vg"), &r
+}
+
+func load(t *testing.T, g *Group) *State {
+	t.Helper()
+	s, err := g.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestKnown: LVM is asked once, and the text read only when it is another one.
+func TestKnown(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk")
+	disk(t, file, "full-pv0")
+	g, r := onFile(t, file)
+	s := load(t, g)
+	if s.Seqno != 24 || s.LVs["striped"] == nil || s.ByTag["volume/main/pvc-1"] == nil || s.Missing() != "" {
+		t.Fatalf("%+v", s)
+	}
+	if got := strings.Join(r.Ops(true), " "); got != "vg.pvs vg.label vg.header vg.text" {
+		t.Errorf("the first time: %s", got)
+	}
+	if again := load(t, g); again != s {
+		t.Error("what is known was read again")
+	}
+	if got := strings.Join(r.Ops(true), " "); got != "vg.header" {
+		t.Errorf("with nothing changed: %s", got)
+	}
+	disk(t, file, "empty-pv0") // another group of the same name has the same areas, and no less a change
+	if _, err := g.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(r.Ops(true), " "); got != "vg.header vg.text" {
+		t.Errorf("with a change: %s", got)
+	}
+}
+
+// TestUnreadable: what cannot be read is not empty, and comes back as it was.
+func TestUnreadable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk")
+	disk(t, file, "full-pv0")
+	g, r := onFile(t, file)
+	want := load(t, g)
+	r.Fail("vg.header", errors.New("input/output error"))
+	if s, err := g.Load(t.Context()); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("%+v, %v: want errs.Unavailable", s, err)
+	}
+	r.Fail("vg.header", nil)
+	if s := load(t, g); s.Seqno != want.Seqno || len(s.LVs) != len(want.LVs) {
+		t.Errorf("%+v", s)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[4096+100] ^= 1
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.Load(t.Context()); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("a damaged header: %+v, %v: want errs.Unavailable", s, err)
+	}
+}
+
+func TestVolumesLeft(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk")
+	disk(t, file, "empty-pv0")
+	g, _ := onFile(t, file)
+	if n := load(t, g).VolumesLeft(); n < 500 || n > 1000 {
+		t.Errorf("an area of 1 MiB has room for %d volumes", n)
 	}
 }

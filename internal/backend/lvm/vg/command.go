@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,16 +169,20 @@ func (g *Group) Remove(ctx context.Context, op string, discard bool, names ...st
 		<-g.turn
 		return <-r.done
 	case <-ctx.Done():
-		g.mu.Lock()
-		for i := range g.removals {
-			if g.removals[i] == r {
-				g.removals = append(g.removals[:i], g.removals[i+1:]...)
-				break
-			}
+		if !g.withdraw(r) { // it is being removed: nobody may be told otherwise
+			return <-r.done
 		}
-		g.mu.Unlock()
 		return errs.E(errs.Aborted, "volume group %s: others are changing it; call again: %w", g.name, ctx.Err())
 	}
+}
+
+// withdraw takes back a removal that nobody has begun; false if somebody has.
+func (g *Group) withdraw(r *removal) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(g.removals)
+	g.removals = slices.DeleteFunc(g.removals, func(other *removal) bool { return other == r })
+	return len(g.removals) < n
 }
 
 // removeAll does what is waiting, for who has the turn.

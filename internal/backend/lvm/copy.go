@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,11 +180,28 @@ func (t *Thick) dissolve(ctx context.Context, op string, i item) error {
 		if err != nil || !found {
 			return err
 		}
+		if err := t.remap(ctx, op, again); err != nil {
+			return err
+		}
 		if err := t.overwrite(ctx, op+".zero-snapshot", again); err != nil {
 			return err
 		}
 	}
 	return i.group.Remove(ctx, op+".lvremove-snapshot", t.opts.wipe == "discard", i.lv.Name)
+}
+
+// remap deactivates an LV that is a plain one, and whose device a killed command left as that of a snapshot.
+func (t *Thick) remap(ctx context.Context, op string, i item) error {
+	targets, err := dm.Status(t.host, i.state.DeviceUUID(i.lv))
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	if err != nil || !slices.ContainsFunc(targets, func(d dm.Target) bool { return d.Type == "snapshot" || d.Type == "error" }) {
+		return err
+	}
+	return i.group.Change(ctx, func(*vg.State) error {
+		return i.group.Run(ctx, op+".lvchange-inactive", "lvchange", "--activate", "n", i.path())
+	})
 }
 
 // overflowed reports whether a classic snapshot is of no use any more.

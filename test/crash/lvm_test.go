@@ -212,9 +212,16 @@ func TestLVM(t *testing.T) {
 			if name == "thin" {
 				turns = slices.Concat(firstThin(t), turns)
 			}
-			TryTurns(t, Turns{Open: openLVM(options), Turns: turns, Left: leftInLVM(t)})
+			TryTurns(t, Turns{Open: openLVM(options), Turns: turns, Left: leftInLVM(t), Show: func() string { return showLVM(t) }})
 		})
 	}
+}
+
+func showLVM(t *testing.T) string {
+	lvs, _ := lab.Try(t, "lvs", "--all", "-o", "lv_name,lv_attr,lv_size,origin,lv_active,lv_tags", "vg")
+	table, _ := lab.Try(t, "dmsetup", "table")
+	info, _ := lab.Try(t, "dmsetup", "info", "-c")
+	return lvs + table + info
 }
 
 // leftInLVM lists LVs and mappings other than those of the thin pool.

@@ -29,6 +29,7 @@ type Turns struct {
 	Open  func(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	Turns []Turn
 	Left  func() []string // what an empty pool has not; in the end it must be empty
+	Show  func() string   // what the storage looks like, after a failure
 }
 
 // fractions of its usual time are when a program is killed.
@@ -118,7 +119,7 @@ func (r *turning) turn(n int) {
 		}
 		if _, err := r.make(n); err != nil {
 			r.failed++
-			r.t.Errorf("%s: afterwards: %v", where, err)
+			r.t.Errorf("%s: afterwards: %v\n%s", where, err, r.p.Show())
 		}
 	}
 }

@@ -180,6 +180,9 @@ func (t *Thick) dissolve(ctx context.Context, op string, i item) error {
 		if err != nil || !found {
 			return err
 		}
+		if _, err := t.activate(ctx, op, again); err != nil {
+			return err
+		}
 		if err := t.remap(ctx, op, again); err != nil {
 			return err
 		}
@@ -190,17 +193,15 @@ func (t *Thick) dissolve(ctx context.Context, op string, i item) error {
 	return i.group.Remove(ctx, op+".lvremove-snapshot", t.opts.wipe == "discard", i.lv.Name)
 }
 
-// remap deactivates an LV that is a plain one, and whose device a killed command left as that of a snapshot.
+// remap makes the device of an LV that is a plain one its own, which a killed command may have left as
+// that of a snapshot.
 func (t *Thick) remap(ctx context.Context, op string, i item) error {
 	targets, err := dm.Status(t.host, i.state.DeviceUUID(i.lv))
-	if errs.Is(err, errs.NotFound) {
-		return nil
-	}
-	if err != nil || !slices.ContainsFunc(targets, func(d dm.Target) bool { return d.Type == "snapshot" || d.Type == "error" }) {
+	if err != nil || !slices.ContainsFunc(targets, func(d dm.Target) bool { return d.Type == "snapshot" }) {
 		return err
 	}
 	return i.group.Change(ctx, func(*vg.State) error {
-		return i.group.Run(ctx, op+".lvchange-inactive", "lvchange", "--activate", "n", i.path())
+		return i.group.Run(ctx, op+".refresh", "lvchange", "--refresh", i.path())
 	})
 }
 

@@ -38,15 +38,7 @@ func (p *pool) activate(ctx context.Context, op string, i item) (string, error) 
 			return errs.E(errs.NotFound, "%s %s: deleted just now", i.key.sort, i.key.id)
 		}
 		i = now
-		d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
-		if errs.Is(err, errs.NotFound) || err == nil && !d.Live {
-			return i.group.Run(ctx, op+".lvchange", "lvchange", "--activate", "y", "--ignoreactivationskip", i.path())
-		}
-		if err != nil {
-			return err
-		}
-		// A command that was killed left it suspended, or smaller than the metadata says.
-		return i.group.Run(ctx, op+".refresh", "lvchange", "--refresh", i.path())
+		return p.bring(ctx, op, i)
 	})
 	if err != nil {
 		return "", err
@@ -56,6 +48,24 @@ func (p *pool) activate(ctx context.Context, op string, i item) (string, error) 
 		err = errs.E(errs.Unavailable, "%s %s: LVM says that it is active, and device mapper shows no such device of %d bytes", i.key.sort, i.key.id, i.size())
 	}
 	return path, err
+}
+
+// bring activates an LV, or brings the device that it has to what the metadata says: a command that was
+// killed may have left it suspended, smaller, or with a table that is waiting and of another time, which
+// activation makes live as it is. The caller has the group's turn.
+func (p *pool) bring(ctx context.Context, op string, i item) error {
+	d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
+	if err != nil && !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	fresh := err != nil
+	if fresh || !d.Live {
+		err = i.group.Run(ctx, op+".lvchange", "lvchange", "--activate", "y", "--ignoreactivationskip", i.path())
+		if err != nil || fresh {
+			return err
+		}
+	}
+	return i.group.Run(ctx, op+".refresh", "lvchange", "--refresh", i.path())
 }
 
 // openDevice opens an LV's device for reading and writing, which nobody has mounted. While it is open the

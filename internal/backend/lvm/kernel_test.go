@@ -338,7 +338,12 @@ func TestMetadataFull(t *testing.T) {
 	if err := b.Delete(t.Context(), "last"); err != nil {
 		t.Fatal(err)
 	}
-	bulk(t, "vg", 900+int(left)+20)
+	s, err := b.(*Thick).groups[0].Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := s.TextSize / int64(len(s.LVs))
+	bulk(t, "vg", int((s.Most-300)/each))
 	_, err = b.Create(t.Context(), backend.Request{ID: "v", Name: "v", Size: 4 * mib})
 	if !errs.Is(err, errs.NoSpace) || !strings.Contains(err.Error(), "metadata") {
 		t.Errorf("create with full metadata: %v", err)

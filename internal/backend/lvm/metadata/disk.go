@@ -135,4 +135,4 @@ func checksum(b []byte) uint32 {
 }
 
 // Most is the largest text that an area can take, in bytes: the old text has to stay beside the new one.
-func (a Area) Most() int64 { return (a.Size - HeaderSize) / 2 }
+func (a Area) Most() int64 { return (a.Size-HeaderSize)/2 - sector }

@@ -54,6 +54,9 @@ func TestLabel(t *testing.T) {
 	if diff := cmp.Diff(want, l); diff != "" {
 		t.Error(diff)
 	}
+	if n := l.Areas[0].Most(); n != 521472 {
+		t.Errorf("%d bytes of metadata fit; LVM says 521472", n)
+	}
 }
 
 func TestEmptyGroup(t *testing.T) {

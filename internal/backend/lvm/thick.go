@@ -178,7 +178,9 @@ func (t *Thick) destroy(ctx context.Context, op string, k key) error {
 		}
 	}
 	t.made.Delete(k.id)
-	return i.group.Remove(ctx, op+".lvremove", t.opts.wipe == "discard", i.lv.Name)
+	// A raid's own metadata is out of our reach: the disk is told to forget it, lest it be found in a volume to come.
+	discard := t.opts.wipe == "discard" || t.opts.wipe == "zero" && t.opts.layout.Raid
+	return i.group.Remove(ctx, op+".lvremove", discard, i.lv.Name)
 }
 
 // detach removes the temporary snapshots that killed copies left of an LV: who copies from it has its

@@ -75,14 +75,13 @@ func (l Layout) Room(s *vg.State, spare int64) Room {
 	return r
 }
 
-// Grow is how much larger a volume can become, in extents: it has its metadata already.
+// Grow is how much larger a volume can become, in extents. It has its metadata already, so there is an
+// extent more on each leg than this says: what is left is never promised to the last.
 func (l Layout) Grow(s *vg.State, spare int64) int64 {
 	if s.Missing() != "" {
 		return 0
 	}
-	bare := l
-	bare.Raid = false
-	return bare.largest(sizes(s, func(p metadata.PV) int64 { return p.Free }), Extents(s, spare), s.ExtentSize)
+	return l.largest(sizes(s, func(p metadata.PV) int64 { return p.Free }), Extents(s, spare), s.ExtentSize)
 }
 
 // Extents is a size in extents of a group, rounded up.

@@ -25,6 +25,8 @@ type layer struct {
 
 // The rules of ARCHITECTURE.md, innermost first. The first that fits a package is its rule.
 var layers = []layer{
+	{of: "api/*", never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "google.golang.org"},
+		why: "the API is types: whoever imports it gets apimachinery and nothing more"},
 	{of: "internal/errs", never: []string{"k8s.io", "google.golang.org", "os/exec", "net/http"},
 		why: "everything stands on errs, so it stands on nothing"},
 	{of: "internal/backend", uses: []string{"internal/errs"}, never: []string{"k8s.io", "google.golang.org", "golang.org/x", "os/exec", "net/http"},
@@ -45,6 +47,8 @@ var layers = []layer{
 	{of: "internal/backend/*", uses: []string{"internal/backend", "internal/errs", "internal/host"},
 		never: []string{"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc"},
 		why:   "a backend knows its storage and the host: never another kind, never Kubernetes, never who calls it"},
+	{of: "internal/host/crypt", uses: []string{"internal/host", "internal/host/fs", "internal/backend", "internal/errs"},
+		why: "encryption looks at a device as mkfs does before it writes to it"},
 	{of: "internal/host/*", uses: []string{"internal/host", "internal/backend", "internal/errs"},
 		why: "the host acts on a backend's data (Access), and knows no backend"},
 	{of: "internal/keylock", uses: []string{"internal/backend", "internal/errs"}, why: "locks know nothing of what they lock"},
@@ -60,8 +64,23 @@ var layers = []layer{
 		why: "a front translates: it imports what it fronts and no other front"},
 	{of: "internal/demo", uses: []string{"internal/backend", "internal/host"},
 		why: "the demo is a client: it sees the driver over CSI only, as a kubelet does"},
-	{of: "cmd/*", uses: []string{"internal/*"}, why: "commands wire; they may import all"},
-	{of: "test/*", uses: []string{"internal/*", "test/*"}, why: "tests of the whole may import all"},
+	{of: "internal/agent/record", uses: []string{"api/*", "internal/backend", "internal/errs"},
+		why: "the two ends of the agent share what their objects mean, and nothing that acts"},
+	{of: "internal/agent", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/host", "internal/pool"}, never: []string{"google.golang.org/grpc"},
+		why: "the agent brings objects onto local pools: it knows no front and no kind"},
+	{of: "internal/agent/remote", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pool"}, never: []string{"google.golang.org/grpc"},
+		why: "the other end of the agent speaks to it through objects only"},
+	{of: "internal/controller", uses: []string{"api/*", "internal/controller/*"}, why: "the list of reconcilers is a list"},
+	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc"},
+		why: "a reconciler sees objects: storage is the agents' work"},
+	{of: "internal/claims", uses: []string{"api/*", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc", "os/exec"},
+		why: "what a pod asks for is read from objects; who wants to know it is not its business"},
+	{of: "internal/scheduler", uses: []string{"api/*", "internal/backend", "internal/claims", "internal/errs"}, never: []string{"google.golang.org/grpc", "os/exec"},
+		why: "the extender decides over figures: it touches no storage, and no other front"},
+	{of: "internal/webhook", uses: []string{"internal/claims", "internal/errs"}, never: []string{"google.golang.org/grpc", "os/exec"},
+		why: "admission sees pods and claims, and no other front"},
+	{of: "cmd/*", uses: []string{"internal/*", "api/*"}, why: "commands wire; they may import all"},
+	{of: "test/*", uses: []string{"api/*", "internal/*", "test/*"}, why: "tests of the whole may import all"},
 }
 
 func TestLayers(t *testing.T) {
@@ -107,7 +126,7 @@ func (l layer) refuses(pkg, imported string, test bool) string {
 }
 
 // forTests are the packages that tests of any layer may use.
-var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/driver"}
+var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/lab/api", "test/driver"}
 
 // TestOnlyCommandsNameTheKinds is the rule that keeps a new kind out of everything but itself.
 func TestOnlyCommandsNameTheKinds(t *testing.T) {
@@ -167,6 +186,14 @@ func TestRulesCanFail(t *testing.T) {
 		{"internal/wire", module + "internal/backend/loopfile"},
 		{"internal/wire", module + "internal/host"},
 		{"internal/pool", module + "internal/wire"},
+		{"internal/scheduler", module + "internal/webhook"},
+		{"internal/webhook", module + "internal/scheduler"},
+		{"internal/claims", module + "internal/pool"},
+		{"api/v1alpha1", module + "internal/backend"},
+		{"api/v1alpha1", "sigs.k8s.io/controller-runtime/pkg/client"},
+		{"internal/agent", module + "internal/csi"},
+		{"internal/agent/remote", module + "internal/agent"},
+		{"internal/controller/pool/status", module + "internal/pool"},
 	} {
 		i := slices.IndexFunc(layers, func(l layer) bool { return matches(l.of, c.pkg) })
 		if i < 0 || layers[i].refuses(c.pkg, c.imported, false) == "" {

@@ -2,7 +2,8 @@
 # The tests that need a cluster: Dozo in the lab's Kubernetes, our own scenarios, then the upstream storage suite.
 # Usage: hack/e2e.sh [--smoke]     --smoke: only the scenarios for every change
 # A lab that it starts it takes down; one that is up already (DOZO_LAB_NAME, e2e by default) it leaves up, with
-# Dozo in it brought up to date. docs/testing.md has the variables.
+# Dozo in it brought up to date. With DOZO_LAB_KERNEL=guest its nodes have kernels of their own.
+# docs/testing.md has the variables.
 set -eu
 cd "$(dirname "$0")/.."
 smoke=
@@ -12,7 +13,12 @@ case "${1:-}" in
 *) echo "usage: hack/e2e.sh [--smoke]" >&2; exit 2 ;;
 esac
 driver=${DOZO_E2E_DRIVER:-loopfile}
-export DOZO_LAB_NAME="${DOZO_LAB_NAME:-e2e}"
+export DOZO_LAB_KERNEL="${DOZO_LAB_KERNEL:-host}"
+case $DOZO_LAB_KERNEL in
+guest) name=e2e-guest parallel=2 ;; # not e2e, which may be up with the other kind of node
+*) name=e2e parallel=4 ;;
+esac
+export DOZO_LAB_NAME="${DOZO_LAB_NAME:-$name}"
 out=$PWD/coverage
 mkdir -p "$out" bin
 go build -o bin/lab ./test/lab/cmd/lab
@@ -37,7 +43,7 @@ rc=0
 go -C test/e2e vet ./...
 rm -f "$out/e2e-timings.json"
 DOZO_E2E_TIMINGS=$out/e2e-timings.json go tool gotestsum --format testname --hide-summary=skipped --jsonfile "$out/e2e.json" \
-	--raw-command -- go -C test/e2e test -json -count=1 -timeout 30m -parallel "${DOZO_E2E_PARALLEL:-4}" $smoke ./... || rc=$?
+	--raw-command -- go -C test/e2e test -json -count=1 -timeout 60m -parallel "${DOZO_E2E_PARALLEL:-$parallel}" $smoke ./... || rc=$?
 [ ! -e "$out/e2e-timings.json" ] || go -C test/e2e run ./cmd/results timings "$out/e2e-timings.json"
 [ -z "$smoke" ] || exit $rc
 

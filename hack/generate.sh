@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 command -v protoc >/dev/null || { echo "protoc is missing: install protobuf-compiler" >&2; exit 1; }
 dir=internal/wire/proto
 tools=$(mktemp -d)
-trap 'rm -f "$tools"/*; rmdir "$tools"/out "$tools" 2>/dev/null || true' EXIT
+trap 'rm -f "$tools"/*; rmdir "$tools"' EXIT
 go build -o "$tools/" google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 out=$dir
 [ "${1:-}" != --check ] || out=$tools

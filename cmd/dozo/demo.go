@@ -126,14 +126,12 @@ func demoIn(ctx context.Context, dir string, f demoFlags, o demo.Options) error 
 		return err
 	}
 	endpoint := "unix://" + filepath.Join(dir, "csi.sock")
-	d, err := startDriver(ctx, driverOptions{
-		role: role{controller: true, node: true},
-		specs: []pool.Spec{{Name: o.Pool, Kind: f.kind, Options: map[string]string{
-			"path": images, "spare": "0",
-		}}},
-		flags: serveFlags{endpoint: endpoint, nodeName: "demo", stateDir: filepath.Join(dir, "state"), kubeletDir: dir},
-		log:   slog.New(slog.DiscardHandler), metrics: newMetrics(),
-	})
+	served := newDriverOptions(role{controller: true, node: true},
+		serveFlags{endpoint: endpoint, nodeName: "demo", stateDir: filepath.Join(dir, "state"), kubeletDir: dir}, slog.New(slog.DiscardHandler))
+	if err := served.open(ctx, []pool.Spec{{Name: o.Pool, Kind: f.kind, Options: map[string]string{"path": images, "spare": "0"}}}); err != nil {
+		return err
+	}
+	d, err := startDriver(ctx, served)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/pool"
 )
 
 func kindsCommand() *cobra.Command {
@@ -21,14 +23,14 @@ func kindsCommand() *cobra.Command {
 			for _, k := range all.Kinds(host.New()) {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s (CSI driver %s.dozo.dev), volumes of %s to %s\n\n",
 					k.Name, k.Name, backend.FormatSize(k.MinSize), backend.FormatSize(k.MaxSize))
-				if err := printParameters(cmd.OutOrStdout(), "POOL OPTION", k.Options); err != nil {
+				if err := printParameters(cmd.OutOrStdout(), "POOL OPTION", slices.Concat(k.Options, pool.CommonOptions(k))); err != nil {
 					return err
 				}
 				if err := printParameters(cmd.OutOrStdout(), "CLASS PARAMETER", k.Parameters); err != nil {
 					return err
 				}
 			}
-			return nil
+			return printParameters(cmd.OutOrStdout(), "CLASS PARAMETER OF ALL", pool.EncryptionParameters())
 		},
 	}
 }

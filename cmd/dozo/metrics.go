@@ -86,12 +86,20 @@ func (m *metrics) serve(address string, pools *pool.Set, log *slog.Logger) (stop
 		return func() {}, nil
 	}
 	m.registry.MustRegister(contents{pools, log})
+	return serveRegistry(address, m.registry, log)
+}
+
+// serveRegistry serves a registry at an address until stop is called; at the empty address it does nothing.
+func serveRegistry(address string, registry *prometheus.Registry, log *slog.Logger) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-address: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	s := httpServer(mux)
 	go func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

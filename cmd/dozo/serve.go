@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +29,7 @@ type role struct{ controller, node bool }
 type serveFlags struct {
 	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
 	nodeExpansion                                                                  bool
+	cluster                                                                        clusterFlags
 }
 
 func serveCommand() *cobra.Command {
@@ -39,19 +42,21 @@ Kubernetes, for other orchestrators and for tests.`)
 func controllerCommand() *cobra.Command {
 	return roleCommand(role{controller: true}, "controller",
 		"Serve the CSI controller: make, grow, copy and delete volumes",
-		`Serve the pools of a file over CSI on a unix socket, controller service only.`)
+		`Serve CSI on a unix socket, controller service only. Without --pool-config the pools are the Pools of a
+Kubernetes cluster that are of the kind of --kind, and volumes are made by the agents in 'dozo node' there.`)
 }
 
 func nodeCommand() *cobra.Command {
 	return roleCommand(role{node: true}, "node",
 		"Serve the CSI node: attach, format and mount volumes",
-		`Serve the pools of a file over CSI on a unix socket, node service only.`)
+		`Serve CSI on a unix socket, node service only. Without --pool-config the pools are the Pools of a Kubernetes
+cluster that are of the kind of --kind and select this node, and the agent of this node makes their volumes.`)
 }
 
 func roleCommand(r role, use, short, long string) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:   use + " --pool-config FILE",
+		Use:   use + " {--pool-config FILE | --kind KIND}",
 		Short: short,
 		Long: long + `
 
@@ -67,8 +72,8 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), r, f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.poolConfig, "pool-config", "", "YAML `file` with the pools (required)")
-	fl.StringVar(&f.kind, "kind", "", "serve only the pools of this kind; needed if the file has several kinds")
+	fl.StringVar(&f.poolConfig, "pool-config", "", "YAML `file` with the pools")
+	fl.StringVar(&f.kind, "kind", "", "serve only the pools of this kind; needed without a file, and if the file has several kinds")
 	fl.StringVar(&f.endpoint, "endpoint", "unix:///run/dozo/csi.sock", "where to serve CSI")
 	fl.StringVar(&f.nodeName, "node-name", "", "name of this node in Kubernetes (default: the host's name)")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -81,8 +86,13 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 		fl.BoolVar(&f.nodeExpansion, "node-expansion", false, "leave growing a volume to NodeExpandVolume alone, "+
 			"for Kubernetes with such a driver on every node: its one resizer reaches only one of them")
 	}
-	if err := cmd.MarkFlagRequired("pool-config"); err != nil {
-		panic(err) // the flag is defined above
+	if r.node && r.controller { // without Kubernetes
+		if err := cmd.MarkFlagRequired("pool-config"); err != nil {
+			panic(err) // the flag is defined above
+		}
+		cmd.Use = use + " --pool-config FILE"
+	} else {
+		f.cluster.define(fl, r)
 	}
 	return cmd
 }
@@ -91,10 +101,6 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 const closeTimeout = 25 * time.Second
 
 func serve(ctx context.Context, r role, f serveFlags) error {
-	specs, err := readPoolConfig(f.poolConfig, f.kind)
-	if err != nil {
-		return err
-	}
 	log, err := logger(f.logFormat)
 	if err != nil {
 		return err
@@ -102,20 +108,35 @@ func serve(ctx context.Context, r role, f serveFlags) error {
 	if f.nodeName, err = nodeName(f.nodeName); err != nil {
 		return err
 	}
-	m := newMetrics()
-	d, err := startDriver(ctx, driverOptions{role: r, specs: specs, flags: f, log: log, metrics: m})
+	o := newDriverOptions(r, f, log)
+	if f.poolConfig == "" {
+		return serveCluster(ctx, o)
+	}
+	specs, err := readPoolConfig(f.poolConfig, f.kind)
 	if err != nil {
 		return err
 	}
-	stopMetrics, err := m.serve(f.metrics, d.pools, log)
+	if err := o.open(ctx, specs); err != nil {
+		return err
+	}
+	return serveDriver(ctx, o)
+}
+
+// serveDriver serves a driver whose pools are there until ctx is done or it ends.
+func serveDriver(ctx context.Context, o driverOptions) error {
+	d, err := startDriver(ctx, o)
+	if err != nil {
+		return err
+	}
+	stopMetrics, err := o.metrics.serve(o.flags.metrics, d.pools, o.log)
 	if err != nil {
 		return errors.Join(err, d.stop())
 	}
 	defer stopMetrics()
-	log.Info("serving", "driver", d.name, "endpoint", f.endpoint, "node", f.nodeName, "version", version())
+	o.log.Info("serving", "driver", d.name, "endpoint", o.flags.endpoint, "node", o.flags.nodeName, "version", version())
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		o.log.Info("stopping")
 	case <-d.done:
 	}
 	return d.stop()
@@ -133,10 +154,54 @@ func logger(format string) (*slog.Logger, error) {
 
 type driverOptions struct {
 	role    role
-	specs   []pool.Spec // of one kind
 	flags   serveFlags
 	log     *slog.Logger
+	host    *host.Host
 	metrics *metrics
+
+	limitsChanged func(pool.Observation) // wakes who keeps the limits of volumes
+	changed       <-chan struct{}
+
+	kind  backend.Kind // of all pools
+	pools *pool.Set
+}
+
+// newDriverOptions are those of a driver whose pools are yet to be opened.
+func newDriverOptions(r role, f serveFlags, log *slog.Logger) driverOptions {
+	o := driverOptions{role: r, flags: f, log: log, host: host.New(), metrics: newMetrics()}
+	o.host.Runner = measured{o.host.Runner, o.metrics}
+	o.limitsChanged, o.changed = node.Changed()
+	return o
+}
+
+// observe is told of every operation on a pool.
+func (o *driverOptions) observe(e pool.Observation) {
+	o.limitsChanged(e)
+	o.metrics.observe(e)
+}
+
+// open opens the pools of specs, which are of one kind.
+func (o *driverOptions) open(ctx context.Context, specs []pool.Spec) (err error) {
+	kinds := all.Kinds(o.host)
+	o.pools, err = pool.OpenSet(ctx, kinds, specs, pool.Options{
+		Node: o.flags.nodeName, Log: o.log, Observe: o.observe, Remote: overWire,
+	})
+	if err != nil {
+		return err
+	}
+	o.kind, err = kindOf(kinds, specs[0].Kind)
+	return err
+}
+
+func kindOf(kinds []backend.Kind, name string) (backend.Kind, error) {
+	var known []string
+	for _, k := range kinds {
+		if k.Name == name {
+			return k, nil
+		}
+		known = append(known, k.Name)
+	}
+	return backend.Kind{}, fmt.Errorf("--kind: %q is unknown; known are: %s", name, strings.Join(known, ", "))
 }
 
 // driver is a running CSI driver.
@@ -146,33 +211,32 @@ type driver struct {
 	pools  *pool.Set
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it no longer serves
-	err    error         // why, once done is closed; nil after stop
+	// background is what goes on until cancel.
+	background sync.WaitGroup
+	err        error // why, once done is closed; nil after stop
 }
 
 func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
-	h := host.New()
-	h.Runner = measured{h.Runner, o.metrics}
-	pools, err := pool.OpenSet(ctx, all.Kinds(h), o.specs, pool.Options{
-		Node: o.flags.nodeName, Log: o.log, Observe: o.metrics.observe, Remote: remote,
-	})
-	if err != nil {
-		return nil, err
-	}
-	d := &driver{name: o.specs[0].Kind + ".dozo.dev", host: h, pools: pools, done: make(chan struct{})}
+	h, pools := o.host, o.pools
+	d := &driver{name: o.kind.Name + ".dozo.dev", host: h, pools: pools, done: make(chan struct{})}
+	var err error
 	var n *node.Node
 	if o.role.node {
-		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir})
+		n, err = node.New(h, pools, node.Options{Name: o.flags.nodeName, StateDir: o.flags.stateDir, TargetRoot: o.flags.kubeletDir, Log: o.log})
 		if err != nil {
 			return nil, err
 		}
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: d.name, Version: version(), Pools: pools, Node: n, Controller: o.role.controller, NodeExpansion: o.flags.nodeExpansion, Log: o.log,
+		DriverName: d.name, Version: version(), Pools: pools, Kind: &o.kind, Node: n, Controller: o.role.controller, NodeExpansion: o.flags.nodeExpansion, Log: o.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if n != nil {
+		d.background.Go(func() { n.KeepLimits(ctx, o.changed) })
+	}
 	go func() {
 		d.err = server.Serve(ctx, o.flags.endpoint)
 		close(d.done)
@@ -180,8 +244,8 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	return d, nil
 }
 
-// remote connects to a pool that 'dozo lvmd' serves.
-func remote(ctx context.Context, s pool.Spec) (backend.Kind, error) {
+// overWire connects to a pool that 'dozo lvmd' serves.
+func overWire(ctx context.Context, s pool.Spec) (backend.Kind, error) {
 	return wire.Remote(ctx, wire.Dial{Socket: s.Socket, Pool: s.Name, Version: version()})
 }
 
@@ -189,6 +253,7 @@ func remote(ctx context.Context, s pool.Spec) (backend.Kind, error) {
 func (d *driver) stop() error {
 	d.cancel()
 	<-d.done
+	d.background.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return errors.Join(d.err, d.pools.Close(ctx))

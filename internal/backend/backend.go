@@ -117,6 +117,14 @@ type Checker interface {
 	Check(ctx context.Context, id ID) ([]Problem, error)
 }
 
+// Modifier is a backend that keeps [Limits] with its volumes. It is the node that enforces them, on
+// the volume's block device: a backend only has to remember.
+type Modifier interface {
+	// Modify sets a volume's limits, all of them, and returns it. They are durable when it returns. A
+	// copy does not have its source's.
+	Modify(ctx context.Context, id ID, l Limits) (Volume, error)
+}
+
 // Request asks for a volume.
 type Request struct {
 	ID         ID
@@ -126,6 +134,7 @@ type Request struct {
 	Source     Source            // what the volume starts with; the zero Source is a blank one
 	Parameters map[string]string // those the kind declares, each present
 	Nodes      []string          // where it may be, best first; empty is anywhere
+	Limits     Limits            // only ever of a Modifier; those of a volume that exists already stay
 }
 
 // Source is what a new volume is a copy of: at most one field is set.
@@ -145,6 +154,7 @@ type Volume struct {
 	Source Source
 	Nodes  []string // the only nodes that can reach it; empty is all
 	Access Access
+	Limits Limits
 }
 
 // Satisfies returns nil if v is what r asks for, so that a repeated Create can return it; otherwise

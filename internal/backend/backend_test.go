@@ -87,10 +87,21 @@ func TestAccessCheck(t *testing.T) {
 		`"" is not a pool's name`:         LocalAccess("", "v"),
 		`"../../etc/shadow" is not an ID`: LocalAccess("p", "../../etc/shadow"),
 		`"" is not an ID`:                 LocalAccess("p", ""),
+		`"rot13" in version 2`:            LocalAccess("p", "v").Encrypted(Encryption{Type: "rot13"}),
+		`"luks2" in version 1`:            {Version: 1, Local: &Local{Pool: "p", ID: "v"}, Encryption: &Encryption{Type: LUKS2}},
 	} {
 		if err := a.Check(); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), word) {
 			t.Errorf("%+v: %v, want errs.Invalid that says %q", a, err, word)
 		}
+	}
+}
+
+// TestEncryptionIsNotOverlooked: a node from before there was encryption reads version 1 and no other.
+func TestEncryptionIsNotOverlooked(t *testing.T) {
+	plain := LocalAccess("p", "v")
+	encrypted := plain.Encrypted(Encryption{Type: LUKS2})
+	if plain.Version != 1 || encrypted.Version != 2 || encrypted.Check() != nil || plain.Encryption != nil {
+		t.Errorf("%+v, %+v, %v", plain, encrypted, encrypted.Check())
 	}
 }
 

@@ -20,6 +20,10 @@ type Kind struct {
 	MaxSize     int64       // bytes: larger ones are refused
 	NodeBound   bool        // a volume lives on one node and is used only there
 
+	// Mask returns what the backend of a pool with these options implements, for who cannot open it; nil
+	// options: what some pool of the kind can.
+	Mask func(options map[string]string) Mask
+
 	// Open opens a pool. It changes nothing on the storage but what makes it recognisable as ours.
 	// errs.Invalid for options that cannot be, errs.Unavailable if the storage does not answer.
 	Open func(ctx context.Context, c Config) (Backend, error)

@@ -255,6 +255,7 @@ type fakeMachine struct {
 	mu       sync.Mutex
 	staged   map[string]node.StageRequest
 	targets  map[string]node.PublishRequest
+	inline   map[string]node.InlineRequest
 	undone   []string
 	size     int64
 	stats    node.Stats
@@ -264,7 +265,8 @@ type fakeMachine struct {
 }
 
 func newFakeMachine() *fakeMachine {
-	return &fakeMachine{name: "node-1", staged: map[string]node.StageRequest{}, targets: map[string]node.PublishRequest{}, size: gib}
+	return &fakeMachine{name: "node-1", staged: map[string]node.StageRequest{}, targets: map[string]node.PublishRequest{},
+		inline: map[string]node.InlineRequest{}, size: gib}
 }
 
 func (m *fakeMachine) Name() string { return m.name }
@@ -301,6 +303,22 @@ func (m *fakeMachine) Unpublish(_ context.Context, volume, target string) error 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.undone = append(m.undone, "unpublish "+volume+" "+target)
+	return m.fail
+}
+
+func (m *fakeMachine) PublishInline(_ context.Context, r node.InlineRequest) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail == nil {
+		m.inline[r.Volume] = r
+	}
+	return m.fail
+}
+
+func (m *fakeMachine) UnpublishInline(_ context.Context, volume, target string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.undone = append(m.undone, "unpublish inline "+volume+" "+target)
 	return m.fail
 }
 

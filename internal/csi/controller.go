@@ -70,8 +70,9 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 	if err := checkUsages("volume_capabilities", r.GetVolumeCapabilities()); err != nil {
 		return nil, err
 	}
-	if len(r.GetMutableParameters()) > 0 {
-		return nil, errs.E(errs.Invalid, "mutable_parameters: not supported, and MODIFY_VOLUME is not advertised; leave the VolumeAttributesClass away")
+	limits, err := limitsOf(r.GetMutableParameters())
+	if err != nil {
+		return nil, err
 	}
 	class, err := classOf(c.pools, r.GetParameters())
 	if err != nil {
@@ -92,6 +93,7 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 		Source:     source,
 		Parameters: class.parameters,
 		Nodes:      nodes,
+		Limits:     limits,
 	})
 	if err != nil {
 		return nil, err
@@ -245,8 +247,11 @@ func (c *controller) ValidateVolumeCapabilities(ctx context.Context, r *csi.Vali
 
 // fits returns what of a request is not true of the volume v.
 func (c *controller) fits(p *pool.Pool, v backend.Volume, r *csi.ValidateVolumeCapabilitiesRequest) error {
-	if len(r.GetMutableParameters()) > 0 {
-		return errs.E(errs.Unsupported, "mutable_parameters: not supported")
+	switch limits, err := limitsOf(r.GetMutableParameters()); {
+	case err != nil:
+		return err
+	case !limits.IsZero() && p.Capabilities().Modifier == nil:
+		return errs.E(errs.Unsupported, "mutable_parameters: %s volumes have no limits", p.Kind().Name)
 	}
 	if len(r.GetVolumeContext()) > 0 {
 		if _, err := accessOf(Handle{Pool: p.Name(), ID: v.ID}, nil, r.GetVolumeContext()); err != nil {

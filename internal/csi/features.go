@@ -3,6 +3,7 @@ package csi
 import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
@@ -10,22 +11,35 @@ import (
 // driver advertises follows from them and from the services that run; a pool that cannot do what
 // another can refuses with errs.Unsupported.
 type features struct {
-	expand, clone, snapshot, group, health bool
-	nodeBound                              bool // some volumes can be reached from some nodes only
-	nodeExpands                            bool // growing a volume is the node's work alone
+	expand, clone, snapshot, group, health, modify bool
+	nodeBound                                      bool // some volumes can be reached from some nodes only
+	nodeExpands                                    bool // growing a volume is the node's work alone
 }
 
 func featuresOf(pools *pool.Set) features {
 	var f features
 	for _, p := range pools.All() {
-		c := p.Capabilities()
-		f.expand = f.expand || c.Expander != nil
-		f.clone = f.clone || c.Cloner != nil
-		f.snapshot = f.snapshot || c.Snapshotter != nil
-		f.group = f.group || c.Snapshotter != nil && c.GroupSnapshotter != nil
-		f.health = f.health || c.Checker != nil
-		f.nodeBound = f.nodeBound || p.Kind().NodeBound
+		f.add(p.Capabilities().Mask(), p.Kind().NodeBound)
 	}
+	return f
+}
+
+func (f *features) add(can backend.Mask, nodeBound bool) {
+	f.expand = f.expand || can.Expander
+	f.clone = f.clone || can.Cloner
+	f.snapshot = f.snapshot || can.Snapshotter
+	f.group = f.group || can.Snapshotter && can.GroupSnapshotter
+	f.health = f.health || can.Checker
+	f.modify = f.modify || can.Modifier
+	f.nodeBound = f.nodeBound || nodeBound
+}
+
+func (o Options) features() features {
+	if o.Kind == nil || o.Kind.Mask == nil {
+		return featuresOf(o.Pools)
+	}
+	var f features
+	f.add(o.Kind.Mask(nil), o.Kind.NodeBound)
 	return f
 }
 
@@ -72,6 +86,9 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 			csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
 			csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 			csi.ControllerServiceCapability_RPC_GET_SNAPSHOT)
+	}
+	if f.modify {
+		all = append(all, csi.ControllerServiceCapability_RPC_MODIFY_VOLUME)
 	}
 	if f.health {
 		all = append(all,
@@ -121,6 +138,8 @@ func (f features) serves(method string) bool {
 	case csi.Controller_ControllerGetVolumeHealth_FullMethodName,
 		csi.Controller_ControllerListVolumeHealth_FullMethodName:
 		return f.health
+	case csi.Controller_ControllerModifyVolume_FullMethodName:
+		return f.modify
 	case csi.GroupController_CreateVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_DeleteVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_GetVolumeGroupSnapshot_FullMethodName:

@@ -73,6 +73,9 @@ func expected(bound bool, backends ...backend.Backend) map[string]bool {
 		if _, ok := b.(backend.GroupSnapshotter); ok {
 			set("plugin GROUP_CONTROLLER_SERVICE", "group CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT")
 		}
+		if _, ok := b.(backend.Modifier); ok {
+			set("controller MODIFY_VOLUME")
+		}
 		if _, ok := b.(backend.Checker); ok {
 			set("controller GET_VOLUME_HEALTH", "controller LIST_VOLUME_HEALTH")
 		}

@@ -17,13 +17,25 @@ import (
 // machine is what the Node service needs of [node.Node]; tests have one without mounts.
 type machine interface {
 	Name() string
+	stager
+	inliner
+	Expand(ctx context.Context, volume, path string) (int64, error)
+	Stats(ctx context.Context, volume, path string) (node.Stats, error)
+	Health(ctx context.Context, volume string) ([]backend.Problem, error)
+}
+
+// stager makes volumes that a controller made usable on this node.
+type stager interface {
 	Stage(ctx context.Context, r node.StageRequest) error
 	Unstage(ctx context.Context, volume, staging string) error
 	Publish(ctx context.Context, r node.PublishRequest) error
 	Unpublish(ctx context.Context, volume, target string) error
-	Expand(ctx context.Context, volume, path string) (int64, error)
-	Stats(ctx context.Context, volume, path string) (node.Stats, error)
-	Health(ctx context.Context, volume string) ([]backend.Problem, error)
+}
+
+// inliner makes volumes itself, each for one pod.
+type inliner interface {
+	PublishInline(ctx context.Context, r node.InlineRequest) error
+	UnpublishInline(ctx context.Context, volume, target string) error
 }
 
 // grower is a machine that can do the Controller's part of an expansion too.
@@ -116,6 +128,7 @@ func (n *nodeService) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolum
 		MountOptions: use.mountFlags,
 		MkfsOptions:  mkfs,
 		ReadOnly:     use.readOnly,
+		Secrets:      r.GetSecrets(),
 	})
 	if err != nil {
 		return nil, err
@@ -159,6 +172,9 @@ func (n *nodeService) NodePublishVolume(ctx context.Context, r *csi.NodePublishV
 	if err != nil {
 		return nil, err
 	}
+	if r.GetVolumeContext()[contextEphemeral] == "true" {
+		return n.publishInline(ctx, r, use)
+	}
 	if r.GetStagingTargetPath() == "" {
 		return nil, precondition("staging_target_path: missing; stage the volume first")
 	}
@@ -198,7 +214,11 @@ func (n *nodeService) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpubl
 	if err != nil {
 		return nil, err
 	}
-	if h, ok := n.ours(r.GetVolumeId()); ok {
+	if IsInline(r.GetVolumeId()) {
+		if err := n.node.UnpublishInline(ctx, r.GetVolumeId(), target); err != nil {
+			return nil, err
+		}
+	} else if h, ok := n.ours(r.GetVolumeId()); ok {
 		if err := n.node.Unpublish(ctx, h.String(), target); err != nil {
 			return nil, err
 		}
@@ -208,24 +228,32 @@ func (n *nodeService) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpubl
 
 // usedAt returns the handle and the path of a volume that is in use here: NotFound also for a path
 // at which nothing of ours can be, which is what the spec says of a volume "not on volume_path".
-func usedAt(handle, path string) (Handle, string, error) {
+func usedAt(handle, path string) (volume, clean string, err error) {
 	if err := required("volume_id", handle, "volume_path", path); err != nil {
-		return Handle{}, "", err
+		return "", "", err
+	}
+	if volume, err = used(handle); err != nil {
+		return "", "", err
+	}
+	clean, err = absolute("volume_path", path)
+	if err != nil {
+		return "", "", errs.E(errs.NotFound, "%w; volume %s is not there", err, volume)
+	}
+	return volume, clean, nil
+}
+
+// used is known for the calls about any volume in use here, inline ones too.
+func used(handle string) (volume string, err error) {
+	if IsInline(handle) {
+		return handle, nil
 	}
 	h, err := known(handle)
-	if err != nil {
-		return Handle{}, "", err
-	}
-	clean, err := absolute("volume_path", path)
-	if err != nil {
-		return Handle{}, "", errs.E(errs.NotFound, "%w; volume %s is not there", err, h)
-	}
-	return h, clean, nil
+	return h.String(), err
 }
 
 // NodeExpandVolume makes device and file system as large as the volume is by now.
 func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
-	h, path, err := usedAt(r.GetVolumeId(), r.GetVolumePath())
+	volume, path, err := usedAt(r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +266,7 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 	if least < 0 || most < 0 || most > 0 && most < least {
 		return nil, errs.E(errs.OutOfRange, "capacity_range: required_bytes %d and limit_bytes %d are not a range", least, most)
 	}
-	size, err := n.expand(ctx, h.String(), path, least, most)
+	size, err := n.expand(ctx, volume, path, least, most)
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +286,11 @@ func (n *nodeService) expand(ctx context.Context, volume, path string, least, mo
 
 // NodeGetVolumeStats says how full a volume is.
 func (n *nodeService) NodeGetVolumeStats(ctx context.Context, r *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
-	h, path, err := usedAt(r.GetVolumeId(), r.GetVolumePath())
+	volume, path, err := usedAt(r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
-	s, err := n.node.Stats(ctx, h.String(), path)
+	s, err := n.node.Stats(ctx, volume, path)
 	if err != nil {
 		return nil, err
 	}
@@ -281,13 +309,13 @@ func (n *nodeService) NodeGetVolumeHealth(ctx context.Context, r *csi.NodeGetVol
 	if err := required("volume_id", r.GetVolumeId()); err != nil {
 		return nil, err
 	}
-	h, err := known(r.GetVolumeId())
+	volume, err := used(r.GetVolumeId())
 	if err != nil {
 		return nil, err
 	}
-	problems, err := n.node.Health(ctx, h.String())
+	problems, err := n.node.Health(ctx, volume)
 	if err != nil {
 		return nil, err
 	}
-	return &csi.NodeGetVolumeHealthResponse{VolumeHealth: healthOf(h.String(), problems)}, nil
+	return &csi.NodeGetVolumeHealthResponse{VolumeHealth: healthOf(volume, problems)}, nil
 }

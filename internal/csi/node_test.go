@@ -59,6 +59,13 @@ func TestNodeStageVolume(t *testing.T) {
 		{"read only", func(r *csi.NodeStageVolumeRequest) {
 			r.VolumeCapability = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY)
 		}, func(w *node.StageRequest) { w.ReadOnly = true }},
+		{"encrypted", func(r *csi.NodeStageVolumeRequest) {
+			r.VolumeContext[contextAccess] = `{"version":2,"local":{"pool":"main","id":"v"},"encryption":{"type":"luks2","discard":true}}`
+			r.Secrets = map[string]string{"passphrase": "p"}
+		}, func(w *node.StageRequest) {
+			w.Access = w.Access.Encrypted(backend.Encryption{Type: "luks2", Discard: true})
+			w.Secrets = map[string]string{"passphrase": "p"}
+		}},
 		{"slashes", func(r *csi.NodeStageVolumeRequest) { r.StagingTargetPath = staging + "//" }, func(*node.StageRequest) {}},
 		{"publish context wins", func(r *csi.NodeStageVolumeRequest) {
 			r.PublishContext = map[string]string{contextAccess: r.VolumeContext[contextAccess]}

@@ -46,7 +46,7 @@ func classOf(pools *pool.Set, given map[string]string) (class, error) {
 	case err != nil:
 		return class{}, errs.E(errs.KindOf(err), "parameters[%q]: %w", paramPool, err)
 	}
-	declared := slices.Concat(frontParameters(), p.Kind().Parameters)
+	declared := slices.Concat(frontParameters(), p.Parameters())
 	all, err := backend.Complete("parameters", declared, ours)
 	if err != nil {
 		return class{}, err

@@ -20,6 +20,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
@@ -34,6 +35,9 @@ type Options struct {
 	DriverName string // as in storage classes, a domain name
 	Version    string
 	Pools      *pool.Set
+	// Kind is that of all pools, also of those to come: what the driver can do follows from it. nil: it
+	// follows from the pools that there are now.
+	Kind       *backend.Kind
 	Node       *node.Node // nil: no Node service
 	Controller bool       // with the Controller and GroupController services
 	// NodeExpansion leaves growing a volume to NodeExpandVolume alone: the Controller does not offer it.
@@ -69,7 +73,7 @@ func newServer(o Options, m machine) (*Server, error) {
 	if o.Grace == 0 {
 		o.Grace = DefaultGrace
 	}
-	has := featuresOf(o.Pools)
+	has := o.features()
 	has.nodeExpands = o.NodeExpansion
 	g := grpc.NewServer(grpc.ChainUnaryInterceptor(logged(o.Log), answered(o.Log, has)))
 	csi.RegisterIdentityServer(g, &identity{name: o.DriverName, version: o.Version, has: has, controller: o.Controller})
@@ -101,7 +105,7 @@ func (o Options) check(m machine) error {
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
 	case o.NodeExpansion && !(grows(m) && allNodeBound(o.Pools)):
 		return errs.E(errs.Invalid, "NodeExpansion: needs the Node service, and pools that are on the node; a volume that several nodes use is grown by the Controller")
-	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && featuresOf(o.Pools).nodeBound):
+	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && o.features().nodeBound):
 		return errs.E(errs.Invalid, "Node: the name %.80q is missing, or too long for the node label that says where volumes are (%d characters)", m.Name(), maxSegment)
 	}
 	return nil

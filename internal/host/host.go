@@ -18,7 +18,7 @@ type Effect struct {
 type Seam func(e Effect, do func() error) error
 
 // Roots are where the kernel's file systems are found.
-type Roots struct{ Proc, Sys, Dev string }
+type Roots struct{ Proc, Sys, Dev, Cgroup string }
 
 // Host is a machine. It is safe for concurrent use and must not be changed once used.
 type Host struct {
@@ -30,7 +30,7 @@ type Host struct {
 // New returns the machine that this process runs on.
 func New() *Host {
 	return &Host{
-		Roots:  Roots{Proc: "/proc", Sys: "/sys", Dev: "/dev"},
+		Roots:  Roots{Proc: "/proc", Sys: "/sys", Dev: "/dev", Cgroup: "/sys/fs/cgroup"},
 		Runner: Exec{},
 	}
 }
@@ -61,6 +61,9 @@ func (h *Host) Sys(elem ...string) string { return under(h.Roots.Sys, elem) }
 
 // Dev returns a path under the root of the device files.
 func (h *Host) Dev(elem ...string) string { return under(h.Roots.Dev, elem) }
+
+// Cgroup returns a path under the root of the control groups.
+func (h *Host) Cgroup(elem ...string) string { return under(h.Roots.Cgroup, elem) }
 
 func under(root string, elem []string) string {
 	return filepath.Join(append([]string{root}, elem...)...)

@@ -59,6 +59,7 @@ func (n *Node) Health(ctx context.Context, volume string) ([]backend.Problem, er
 		return nil, err
 	}
 	all = append(all, n.poolHealth(ctx, rec)...)
+	all = append(all, n.limitHealth(ctx, rec)...)
 	slices.SortStableFunc(all, func(a, b backend.Problem) int { return int(b.Severity) - int(a.Severity) })
 	return all, nil
 }

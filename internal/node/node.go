@@ -5,6 +5,7 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,13 +27,17 @@ type Node struct {
 	connect *connect.Connector
 	locks   *keylock.Locks // in this process, by volume
 	files   *host.LockFile // against other processes, by volume
+	log     *slog.Logger
+
+	unlimited chan struct{} // a pod is without its limits
 }
 
 // Options configure a Node.
 type Options struct {
-	Name       string // as Kubernetes knows it
-	StateDir   string // stage records; made if need be, must survive a restart of this process
-	TargetRoot string // staging and target paths below it are entered without following symlinks; "" = none
+	Name       string       // as Kubernetes knows it
+	StateDir   string       // stage records; made if need be, must survive a restart of this process
+	TargetRoot string       // staging and target paths below it are entered without following symlinks; "" = none
+	Log        *slog.Logger // nil: slog.Default()
 }
 
 // StageRequest asks for a volume to be made ready on this node, once for all who use it here.
@@ -44,7 +49,8 @@ type StageRequest struct {
 	FSType       string   // "": ext4, or whatever is there already
 	MountOptions []string // as for mount(8)
 	MkfsOptions  []string
-	ReadOnly     bool // every use of it on this node only reads
+	ReadOnly     bool              // every use of it on this node only reads
+	Secrets      map[string]string // of an encrypted volume: see package crypt; they are kept nowhere
 }
 
 // PublishRequest asks for a staged volume to appear at a path.
@@ -78,7 +84,11 @@ func New(h *host.Host, pools *pool.Set, o Options) (*Node, error) {
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "state directory: %w", err)
 	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
 	return &Node{
+		log: o.Log, unlimited: make(chan struct{}, 1),
 		host: h, pools: pools, opts: o, files: files,
 		connect: connect.New(h, locals{pools}),
 		locks:   keylock.New(time.Now),

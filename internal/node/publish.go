@@ -72,7 +72,11 @@ func (n *Node) publish(ctx context.Context, r PublishRequest) error {
 		node: n, rec: rec, at: at, options: options,
 		want: target{Path: r.Target, ReadOnly: r.ReadOnly || options.ReadOnly || rec.readOnly()},
 	}
-	return p.run(ctx)
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	n.limitTarget(ctx, rec, r.Target)
+	return nil
 }
 
 // publication is one target on its way.
@@ -114,10 +118,11 @@ func (p *publication) run(ctx context.Context) error {
 
 func (p *publication) block(ctx context.Context, m *host.MountInfo) error {
 	n := p.node
-	device, _, err := n.connect.Connect(ctx, p.rec.Access)
+	d, err := n.found(ctx, p.rec, false)
 	if err != nil {
 		return err
 	}
+	device := d.path
 	number, err := n.host.DeviceNumber(device)
 	if err != nil {
 		return err
@@ -234,6 +239,7 @@ func (n *Node) unpublishAt(ctx context.Context, rec *record, at *mnt.Place) erro
 	if err := at.Remove("unpublish.remove"); err != nil {
 		return err
 	}
+	n.unlimit(ctx, rec, at.String())
 	return n.unnote(rec, at.String())
 }
 

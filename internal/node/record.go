@@ -14,8 +14,13 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// recordVersion is the version of [record] that this build writes. It reads every version before it.
-const recordVersion = 1
+// The versions of [record] that this build writes: each record has the oldest that can hold it, so that
+// the build before can go on with the others. All up to recordVersion are read.
+const (
+	plainRecord   = 1
+	inlineRecord  = 2 // has Inline
+	recordVersion = inlineRecord
+)
 
 // record is what this node did, or was about to do, to one volume. It is written before anything is
 // done and removed after everything is undone.
@@ -32,6 +37,7 @@ type record struct {
 	ReadOnly     bool           `json:"readOnly,omitempty"`
 	Device       string         `json:"device,omitempty"` // where it was connected last
 	Targets      []target       `json:"targets,omitempty"`
+	Inline       *inline        `json:"inline,omitempty"` // the volume is deleted when it is unpublished; Staging is its target
 }
 
 // target is a path at which the volume is published, or was about to be.
@@ -119,10 +125,24 @@ func (n *Node) save(op string, r *record) error {
 	return nil
 }
 
-// forget removes a volume's record.
+// forget removes a volume's record, and what a save that was cut short left beside it.
 func (n *Node) forget(op, volume string) error {
-	err := n.host.Remove(op, n.recordPath(volume))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := n.forgetLeft(op, volume); err != nil {
+		return err
+	}
+	if err := n.host.Remove(op, n.recordPath(volume)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errs.E(errs.Unavailable, "stage record: %w", err)
+	}
+	return nil
+}
+
+// forgetLeft removes what a save that was cut short left.
+func (n *Node) forgetLeft(op, volume string) error {
+	left := n.recordPath(volume) + ".tmp"
+	if _, err := os.Lstat(left); err != nil {
+		return nil
+	}
+	if err := n.host.Remove(op+".left", left); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errs.E(errs.Unavailable, "stage record: %w", err)
 	}
 	return nil
@@ -130,27 +150,39 @@ func (n *Node) forget(op, volume string) error {
 
 // owner returns the volume, other than the one given, whose record claims a path; "" if none does.
 func (n *Node) owner(path, but string) (string, error) {
-	entries, err := n.host.ReadDir("record.list", n.opts.StateDir)
-	if err != nil {
-		return "", errs.E(errs.Unavailable, "stage records: %w", err)
-	}
 	boot, err := n.boot()
 	if err != nil {
 		return "", err
 	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".json") {
-			continue
-		}
-		r, err := n.loadFile(filepath.Join(n.opts.StateDir, e.Name()))
-		if err != nil || r == nil || r.Volume == but || r.Boot != boot {
-			continue // one that is damaged claims nothing, and is reported when its volume is asked for
-		}
-		if r.has(path) {
+	records, err := n.records()
+	if err != nil {
+		return "", err
+	}
+	for _, r := range records {
+		if r.Volume != but && r.Boot == boot && r.has(path) {
 			return r.Volume, nil
 		}
 	}
 	return "", nil
+}
+
+// records returns all records. One that is damaged is left out: it is reported when its volume is
+// asked for.
+func (n *Node) records() ([]*record, error) {
+	entries, err := n.host.ReadDir("record.list", n.opts.StateDir)
+	if err != nil {
+		return nil, errs.E(errs.Unavailable, "stage records: %w", err)
+	}
+	var all []*record
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".json") {
+			continue
+		}
+		if r, err := n.loadFile(filepath.Join(n.opts.StateDir, e.Name())); err == nil && r != nil {
+			all = append(all, r)
+		}
+	}
+	return all, nil
 }
 
 // has reports whether path is one of the record's.

@@ -30,7 +30,7 @@ func (r StageRequest) check() error {
 	_, optionsErr := mnt.ParseOptions(fieldOptions, r.MountOptions)
 	for _, err := range []error{
 		checkVolume(r.Volume), r.Access.Check(), mnt.CheckPath(fieldStaging, r.Staging), optionsErr,
-		fs.Request{Type: r.FSType, MkfsOptions: r.MkfsOptions}.Check(),
+		fs.Request{Type: r.FSType, MkfsOptions: r.MkfsOptions}.Check(), r.checkSecrets(),
 	} {
 		if err != nil {
 			return err
@@ -56,13 +56,16 @@ func (n *Node) recordFor(r StageRequest) (rec *record, known bool, err error) {
 		return nil, false, err
 	}
 	want := &record{
-		Version: recordVersion, Volume: r.Volume, Boot: boot, Access: r.Access, Staging: r.Staging,
+		Version: plainRecord, Volume: r.Volume, Boot: boot, Access: r.Access, Staging: r.Staging,
 		Block: r.Block, FSType: r.FSType, MountOptions: slices.Clone(r.MountOptions), ReadOnly: r.ReadOnly,
 	}
 	if len(want.MountOptions) == 0 {
 		want.MountOptions = nil
 	}
 	old, err := n.load(r.Volume)
+	if err == nil && old != nil {
+		want.Version, want.Inline = old.Version, old.Inline // outlives a boot, as the volume does
+	}
 	if err != nil || old == nil || old.Boot != boot {
 		return want, false, err
 	}
@@ -127,7 +130,7 @@ func (n *Node) stage(ctx context.Context, r StageRequest) error {
 	}
 	s := &staging{node: n, r: r, rec: rec, known: known}
 	if r.Block {
-		return s.undoIfBarren(ctx, n.stageBlock(ctx, rec))
+		return s.undoIfBarren(ctx, n.stageBlock(ctx, r, rec))
 	}
 	if s.at, err = n.place(fieldStaging, rec.Staging); errs.Is(err, errs.NotFound) {
 		return errs.E(errs.Invalid, "%w", err) // the volume was not looked for
@@ -187,11 +190,14 @@ func (s *staging) first(ctx context.Context) error {
 // repeat stages a volume at whose staging path something is mounted: itself, one hopes.
 func (s *staging) repeat(ctx context.Context) error {
 	n := s.node
-	device, size, err := n.connect.Connect(ctx, s.rec.Access)
+	d, err := n.found(ctx, s.rec, true)
+	if errs.Is(err, errs.InUse) && !s.known {
+		return errors.Join(err, n.connect.Disconnect(ctx, s.rec.Access))
+	}
 	if err != nil {
 		return err
 	}
-	s.rec.Device = device
+	s.rec.Device = d.path
 	if !n.ours(s.found, s.rec) {
 		err := errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s); it is left as it is", fieldStaging, s.rec.Staging, s.found.Source, s.found.FsType)
 		if !s.known { // else something is amiss, and Unstage has to see to it
@@ -205,38 +211,38 @@ func (s *staging) repeat(ctx context.Context) error {
 	if err := n.save("stage.record", s.rec); err != nil {
 		return err
 	}
-	return n.grow(ctx, "stage.grow", s.rec, s.found, size)
+	return n.grow(ctx, "stage.grow", s.rec, s.found, d.size)
 }
 
 // connect notes the device before it is used, so that what is mounted can be known for ours.
 func (s *staging) connect(ctx context.Context) (size int64, err error) {
 	backend.Progress(ctx, "connect")
-	device, size, err := s.node.connect.Connect(ctx, s.rec.Access)
+	d, err := s.node.attach(ctx, s.r, s.rec)
 	if err != nil {
 		return 0, err
 	}
-	s.rec.Device = device
-	return size, s.node.save("stage.device", s.rec)
+	s.rec.Device = d.path
+	return d.size, s.node.save("stage.device", s.rec)
 }
 
 // stageBlock makes the device ready. It is its user's from the first moment, and so never blank to
 // us again.
-func (n *Node) stageBlock(ctx context.Context, rec *record) error {
+func (n *Node) stageBlock(ctx context.Context, r StageRequest, rec *record) error {
 	if err := n.save("stage.record", rec); err != nil {
 		return err
 	}
-	device, _, err := n.connect.Connect(ctx, rec.Access)
+	d, err := n.attach(ctx, r, rec)
 	if err != nil {
 		return err
 	}
-	rec.Device = device
+	rec.Device = d.path
 	if err := n.save("stage.device", rec); err != nil {
 		return err
 	}
 	if rec.ReadOnly {
 		return nil
 	}
-	marks, err := n.marks(rec.Access)
+	marks, err := n.contentMarks(rec.Access, "")
 	if err != nil {
 		return err
 	}
@@ -289,11 +295,11 @@ func (n *Node) prepare(ctx context.Context, r StageRequest, rec *record) (kind s
 		}
 		return mounts[0].FsType, nil
 	}
-	marks, err := n.marks(rec.Access)
+	marks, err := n.contentMarks(rec.Access, r.FSType)
 	if err != nil {
 		return "", err
 	}
-	readOnly := rec.readOnly()
+	readOnly := rec.readOnly() && rec.Inline == nil // one that is made for its pod has to be formatted
 	kind, err = fs.Ensure(ctx, n.host, fs.Request{
 		Device: rec.Device, Type: r.FSType, MkfsOptions: r.MkfsOptions, ReadOnly: readOnly,
 	}, marks)

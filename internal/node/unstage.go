@@ -39,8 +39,11 @@ func (n *Node) teardown(ctx context.Context, rec *record) error {
 			return err
 		}
 	}
-	if err := n.connect.Disconnect(ctx, rec.Access); err != nil {
+	if err := n.detach(ctx, rec); err != nil {
 		return err
+	}
+	if rec.Inline != nil {
+		return nil // until its volume is deleted, see discard
 	}
 	return n.forget("unstage.record", rec.Volume)
 }
@@ -59,7 +62,7 @@ func (n *Node) unmountStaging(ctx context.Context, rec *record, at *mnt.Place) e
 	if err := at.Unmount(ctx, "unstage.unmount"); err != nil {
 		return err
 	}
-	if !rec.MadeStaging {
+	if !rec.MadeStaging && rec.Inline == nil { // a target is ours to remove, whoever made it
 		return nil
 	}
 	return at.Remove("unstage.rmdir")

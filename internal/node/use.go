@@ -79,15 +79,15 @@ func (n *Node) expand(ctx context.Context, volume, path string, required, limit 
 			return 0, err
 		}
 	}
-	device, size, err := n.connect.Connect(ctx, rec.Access)
+	d, err := n.found(ctx, rec, true)
 	if err != nil {
 		return 0, err
 	}
 	if rec.Block {
-		return size, nil
+		return d.full, nil
 	}
-	rec.Device = device
-	number, err := n.host.DeviceNumber(device)
+	rec.Device = d.path
+	number, err := n.host.DeviceNumber(d.path)
 	if err != nil {
 		return 0, err
 	}
@@ -108,7 +108,7 @@ func (n *Node) expand(ctx context.Context, volume, path string, required, limit 
 			m = staged
 		}
 	}
-	return size, n.grow(ctx, "expand.grow", rec, m, size)
+	return d.full, n.grow(ctx, "expand.grow", rec, m, d.size)
 }
 
 // growInPool is the controller's part of an expansion, done here.

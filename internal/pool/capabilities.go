@@ -11,37 +11,49 @@ type Capabilities struct {
 	Activator        backend.Activator
 	Marker           backend.Marker
 	Checker          backend.Checker
+	Modifier         backend.Modifier
 }
 
 // Find looks for every optional interface of b; of a [backend.Proxy] it keeps those that its mask
 // has. Nobody else asserts types.
 func Find(b backend.Backend) Capabilities {
-	m := backend.Mask{
-		Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true,
-	}
+	var c Capabilities
+	c.Expander, _ = b.(backend.Expander)
+	c.Cloner, _ = b.(backend.Cloner)
+	c.Snapshotter, _ = b.(backend.Snapshotter)
+	c.GroupSnapshotter, _ = b.(backend.GroupSnapshotter)
+	c.Activator, _ = b.(backend.Activator)
+	c.Marker, _ = b.(backend.Marker)
+	c.Checker, _ = b.(backend.Checker)
+	c.Modifier, _ = b.(backend.Modifier)
 	if p, ok := b.(backend.Proxy); ok {
-		m = p.Mask()
+		return c.Masked(p.Mask())
 	}
+	return c
+}
+
+// Masked returns those of c that m has.
+func (c Capabilities) Masked(m backend.Mask) Capabilities {
 	return Capabilities{
-		Expander:         find[backend.Expander](b, m.Expander),
-		Cloner:           find[backend.Cloner](b, m.Cloner),
-		Snapshotter:      find[backend.Snapshotter](b, m.Snapshotter),
-		GroupSnapshotter: find[backend.GroupSnapshotter](b, m.GroupSnapshotter),
-		Activator:        find[backend.Activator](b, m.Activator),
-		Marker:           find[backend.Marker](b, m.Marker),
-		Checker:          find[backend.Checker](b, m.Checker),
+		Expander:         only(m.Expander, c.Expander),
+		Cloner:           only(m.Cloner, c.Cloner),
+		Snapshotter:      only(m.Snapshotter, c.Snapshotter),
+		GroupSnapshotter: only(m.GroupSnapshotter, c.GroupSnapshotter),
+		Activator:        only(m.Activator, c.Activator),
+		Marker:           only(m.Marker, c.Marker),
+		Checker:          only(m.Checker, c.Checker),
+		Modifier:         only(m.Modifier, c.Modifier),
 	}
 }
 
-// find returns b as the interface I, nil if it is not or the mask hides it.
-func find[I any](b backend.Backend, shown bool) (none I) {
-	if i, ok := b.(I); ok && shown {
-		return i
+func only[T any](shown bool, v T) (none T) {
+	if shown {
+		return v
 	}
 	return none
 }
 
-// Mask says which of them there are, for a proxy of this backend.
+// Mask says which of them there are.
 func (c Capabilities) Mask() backend.Mask {
 	return backend.Mask{
 		Expander:         c.Expander != nil,
@@ -51,5 +63,6 @@ func (c Capabilities) Mask() backend.Mask {
 		Activator:        c.Activator != nil,
 		Marker:           c.Marker != nil,
 		Checker:          c.Checker != nil,
+		Modifier:         c.Modifier != nil,
 	}
 }

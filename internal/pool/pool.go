@@ -22,11 +22,13 @@ type Pool struct {
 	caps  Capabilities
 	locks *keylock.Locks
 	opts  Options
+
+	inline int64 // bytes; see InlineLimit
 }
 
 // Options are what pools share.
 type Options struct {
-	Node    string               // the node this process runs on
+	Node    string               // the node this process runs on; "": none, its pools are on the nodes they say
 	Log     *slog.Logger         // nil: slog.Default()
 	Observe func(o Observation)  // called once for each operation that ended; may be nil
 	Now     func() time.Time     // nil: time.Now
@@ -53,11 +55,18 @@ type Spec struct {
 
 // Open opens one pool. errs.Invalid names the field of the spec that is wrong.
 func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, error) {
+	common, own, err := splitOptions(kind, s.Options)
+	if err != nil {
+		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
+	}
+	s.Options = own
 	b, err := OpenBackend(ctx, kind, s, o.Node)
 	if err != nil {
 		return nil, err
 	}
-	return New(s.Name, kind, b, o), nil
+	p := New(s.Name, kind, b, o)
+	p.inline, _ = backend.ParseSize(common[OptionInlineLimit]) // checked by the declaration
+	return p, nil
 }
 
 // OpenBackend opens the backend of a pool and leaves the policy to others: to the process that it is
@@ -102,6 +111,11 @@ func (p *Pool) Node() string { return p.opts.Node }
 
 // Capabilities are what the pool can do, found once when it was opened.
 func (p *Pool) Capabilities() Capabilities { return p.caps }
+
+// elsewhere reports whether the pool is on this node only, and the node is another one.
+func (p *Pool) elsewhere(node string) bool {
+	return p.kind.NodeBound && p.opts.Node != "" && node != p.opts.Node
+}
 
 // Close waits for running operations until ctx is done, and closes the backend.
 func (p *Pool) Close(ctx context.Context) error {

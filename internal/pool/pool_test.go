@@ -241,3 +241,33 @@ func pause(d time.Duration) func(context.Context) error {
 		}
 	}
 }
+
+// TestInlineLimit: an option of every kind whose pools are on nodes, that no backend sees.
+func TestInlineLimit(t *testing.T) {
+	open := func(o fake.Options, options map[string]string) (*pool.Pool, error) {
+		kind := fake.Kind(o)
+		inner := kind.Open
+		kind.Open = func(ctx context.Context, c backend.Config) (backend.Backend, error) {
+			if _, there := c.Options[pool.OptionInlineLimit]; there {
+				t.Error("the backend was given the pool's own option")
+			}
+			return inner(ctx, c)
+		}
+		return pool.Open(t.Context(), kind, pool.Spec{Name: "main", Options: options}, pool.Options{Node: "node-1"})
+	}
+	bound := fake.Options{NodeBound: true}
+	for value, want := range map[string]int64{"0": 0, "10Gi": 10 * gib} {
+		if p, err := open(bound, map[string]string{"inlineLimit": value}); err != nil || p.InlineLimit() != want {
+			t.Errorf("%s: %v, %v", value, p, err)
+		}
+	}
+	if p, err := open(bound, nil); err != nil || p.InlineLimit() != 0 {
+		t.Errorf("a pool that does not say: %v, %v", p, err)
+	}
+	if _, err := open(bound, map[string]string{"inlineLimit": "much"}); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "inlineLimit") {
+		t.Errorf("a wrong limit: %v", err)
+	}
+	if _, err := open(fake.Options{}, map[string]string{"inlineLimit": "1Gi"}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a pool that is on no node: %v", err)
+	}
+}

@@ -6,55 +6,85 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// Set is the pools of one process, by name.
-type Set struct{ pools map[string]*Pool }
+// Set is the pools of one process, by name. Pools come, change and go while it is used: see [Set.Use]. It
+// is safe for concurrent use.
+type Set struct {
+	kinds []backend.Kind
+	opts  Options
 
-// NewSet makes a set. errs.Invalid if two pools have one name.
+	mu      sync.Mutex
+	members map[string]*member
+	changed []func(name string)
+	retired sync.WaitGroup // pools that are being closed
+}
+
+// member is a pool of a set, open or not.
+type member struct {
+	spec  Spec
+	pool  *Pool              // nil: not open
+	err   error              // of the last attempt to open it as spec says; nil: it is
+	retry context.CancelFunc // ends the attempts
+}
+
+// State is a pool of a set as it is.
+type State struct {
+	Spec Spec
+	Pool *Pool // nil: not open. With an Err too it is open as an earlier Spec said
+	Err  error // why it is not open as Spec says; it is tried again and again
+}
+
+// NewSet makes a set of open pools. errs.Invalid if two pools have one name.
 func NewSet(pools ...*Pool) (*Set, error) {
-	s := &Set{pools: map[string]*Pool{}}
+	s := EmptySet(nil, Options{})
 	for _, p := range pools {
-		if s.pools[p.Name()] != nil {
-			return nil, errs.E(errs.Invalid, "pools: the name %q is there twice", p.Name())
+		if s.members[p.Name()] != nil {
+			return nil, twice(p.Name())
 		}
-		s.pools[p.Name()] = p
+		s.members[p.Name()] = &member{spec: Spec{Name: p.Name(), Kind: p.kind.Name}, pool: p}
 	}
 	return s, nil
 }
 
-// OpenSet opens the pools of specs, each of one of the kinds: all, or none.
-func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (s *Set, err error) {
-	opened, err := openAll(ctx, kinds, specs, o)
-	if err == nil {
-		s, err = NewSet(opened...)
-	}
-	if err != nil {
-		for _, p := range opened {
-			_ = p.Close(ctx) // nothing was done with it
+func twice(name string) error {
+	return errs.E(errs.Invalid, "pools: the name %q is there twice", name)
+}
+
+// EmptySet makes a set without pools, for pools of the kinds.
+func EmptySet(kinds []backend.Kind, o Options) *Set {
+	return &Set{kinds: kinds, opts: o, members: map[string]*member{}}
+}
+
+// OpenSet opens the pools of specs, each of one of the kinds. A spec that cannot be right fails all, with
+// errs.Invalid; storage that does not answer is a pool of the set that is not open yet.
+func OpenSet(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (*Set, error) {
+	s := EmptySet(kinds, o)
+	for _, spec := range specs {
+		var err error
+		if s.members[spec.Name] != nil {
+			err = twice(spec.Name)
+		} else {
+			err = s.Use(ctx, spec)
 		}
+		if errs.Is(err, errs.Invalid) {
+			_ = s.Close(ctx) // nothing was done with them
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Set) open(ctx context.Context, spec Spec) (*Pool, error) {
+	kind, err := kindOf(ctx, s.kinds, spec, s.opts)
+	if err != nil {
 		return nil, err
 	}
-	return s, nil
-}
-
-// openAll returns the pools that it opened, also with an error.
-func openAll(ctx context.Context, kinds []backend.Kind, specs []Spec, o Options) (opened []*Pool, err error) {
-	for _, spec := range specs {
-		kind, err := kindOf(ctx, kinds, spec, o)
-		if err != nil {
-			return opened, err
-		}
-		p, err := Open(ctx, kind, spec, o)
-		if err != nil {
-			return opened, err
-		}
-		opened = append(opened, p)
-	}
-	return opened, nil
+	return Open(ctx, kind, spec, s.opts)
 }
 
 // kindOf is the kind of a pool as the process that opens it knows it: this one, or one behind a socket.
@@ -65,8 +95,8 @@ func kindOf(ctx context.Context, kinds []backend.Kind, s Spec, o Options) (backe
 	switch {
 	case o.Remote == nil:
 		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: socket: pools of other processes are not used here; remove it, and give the pool its options", s.Name)
-	case len(s.Options) > 0:
-		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: options: they are set where the pool is opened, by the process that serves %s; remove them here", s.Name, s.Socket)
+	case len(withoutCommon(s.Options)) > 0:
+		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: options: they are set where the pool is opened, by the process that serves %s; remove them here (all but %s, which is this one's to say)", s.Name, s.Socket, OptionInlineLimit)
 	}
 	k, err := o.Remote(ctx, s)
 	switch {
@@ -95,36 +125,74 @@ func kindNames(kinds []backend.Kind) string {
 	return strings.Join(names, ", ")
 }
 
-// Get returns a pool. With the empty name it is the only one there is. errs.Invalid names those
-// that there are.
+// Get returns a pool. With the empty name it is the only one there is. errs.Invalid names those that there
+// are; errs.Unavailable is one that is not open, and says why.
 func (s *Set) Get(name string) (*Pool, error) {
-	if p := s.pools[name]; p != nil {
-		return p, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" && len(s.members) == 1 {
+		for name = range s.members {
+		}
 	}
-	if name == "" && len(s.pools) == 1 {
-		return s.All()[0], nil
+	if m := s.members[name]; m != nil {
+		if m.pool == nil {
+			return nil, errs.E(errs.Unavailable, "pool %s is not open: %w", name, m.err)
+		}
+		return m.pool, nil
 	}
-	names := strings.Join(slices.Sorted(maps.Keys(s.pools)), ", ")
+	names := strings.Join(slices.Sorted(maps.Keys(s.members)), ", ")
 	if name == "" {
 		return nil, errs.E(errs.Invalid, "parameters[\"pool\"]: missing; the pools here are: %s", names)
 	}
 	return nil, errs.E(errs.Invalid, "pool: %.80q is unknown; the pools here are: %s", name, names)
 }
 
-// All returns the pools, sorted by name.
+// All returns the pools that are open, sorted by name.
 func (s *Set) All() []*Pool {
-	all := make([]*Pool, 0, len(s.pools))
-	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
-		all = append(all, s.pools[name])
+	var all []*Pool
+	for _, st := range s.States() {
+		if st.Pool != nil {
+			all = append(all, st.Pool)
+		}
 	}
 	return all
 }
 
-// Close closes all pools, waiting for their operations until ctx is done.
+// States returns all pools, sorted by name, open or not.
+func (s *Set) States() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]State, 0, len(s.members))
+	for _, name := range slices.Sorted(maps.Keys(s.members)) {
+		m := s.members[name]
+		all = append(all, State{Spec: m.spec, Pool: m.pool, Err: m.err})
+	}
+	return all
+}
+
+// Close closes all pools, also those that were dropped before, waiting for their operations until ctx is done.
 func (s *Set) Close(ctx context.Context) error {
+	s.mu.Lock()
+	members := slices.Collect(maps.Values(s.members))
+	s.mu.Unlock()
 	var all []error
-	for _, p := range s.All() {
-		all = append(all, p.Close(ctx))
+	for _, m := range members {
+		if m.retry != nil {
+			m.retry()
+		}
+		if m.pool != nil {
+			all = append(all, m.pool.Close(ctx))
+		}
+	}
+	retired := make(chan struct{})
+	go func() {
+		s.retired.Wait()
+		close(retired)
+	}()
+	select {
+	case <-retired:
+	case <-ctx.Done():
+		all = append(all, errs.E(errs.Aborted, "pools that were dropped or changed still have operations running"))
 	}
 	return errors.Join(all...)
 }

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -95,5 +96,25 @@ func TestSetClosesTheRest(t *testing.T) {
 	}
 	if err := s.Close(t.Context()); err == nil || b.Calls("Close") != 1 {
 		t.Errorf("%v, the other was closed %d times", err, b.Calls("Close"))
+	}
+}
+
+// TestInlineLimitOfServedPool: the limit is this process's to say, also of a pool that another one opened.
+func TestInlineLimitOfServedPool(t *testing.T) {
+	open := func(options map[string]string) (*pool.Set, error) {
+		o := pool.Options{Node: "node-1", Remote: func(context.Context, pool.Spec) (backend.Kind, error) {
+			return fake.Kind(fake.Options{NodeBound: true}), nil
+		}}
+		return pool.OpenSet(t.Context(), nil, []pool.Spec{{Name: "main", Kind: fake.KindName, Socket: "/run/s", Options: options}}, o)
+	}
+	set, err := open(map[string]string{"inlineLimit": "1Gi"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := set.Get("main"); err != nil || p.InlineLimit() != gib {
+		t.Errorf("%v, %v", p.InlineLimit(), err)
+	}
+	if _, err := open(map[string]string{"inlineLimit": "1Gi", "path": "/x"}); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "inlineLimit") {
+		t.Errorf("an option of the backend: %v", err)
 	}
 }

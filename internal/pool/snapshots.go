@@ -27,8 +27,11 @@ func (p *Pool) Snapshot(ctx context.Context, name string, source backend.ID) (ba
 	if err := checkName(name); err != nil {
 		return backend.Snapshot{}, err
 	}
-	r := backend.SnapshotRequest{ID: backend.IDFor(name), Name: name, Source: source}
-	keys := []string{snapshotKey(r.ID), string(source)}
+	return p.takeSnapshot(ctx, s, backend.SnapshotRequest{ID: backend.IDFor(name), Name: name, Source: source})
+}
+
+func (p *Pool) takeSnapshot(ctx context.Context, s backend.Snapshotter, r backend.SnapshotRequest) (backend.Snapshot, error) {
+	keys := []string{snapshotKey(r.ID), string(r.Source)}
 	return operate(ctx, p, "snapshot", keys, func(ctx context.Context) (backend.Snapshot, error) {
 		return s.CreateSnapshot(ctx, r)
 	})
@@ -87,13 +90,18 @@ func (p *Pool) SnapshotGroup(ctx context.Context, name string, sources []backend
 	sources = slices.Clone(sources)
 	slices.Sort(sources)
 	group := backend.IDFor(name)
-	keys := []string{"group " + string(group)}
 	var rs []backend.SnapshotRequest
 	for _, source := range slices.Compact(sources) {
 		member := string(group) + "/" + string(source)
-		r := backend.SnapshotRequest{ID: backend.IDFor(member), Name: member, Source: source, Group: group}
-		rs = append(rs, r)
-		keys = append(keys, string(source), snapshotKey(r.ID))
+		rs = append(rs, backend.SnapshotRequest{ID: backend.IDFor(member), Name: member, Source: source, Group: group})
+	}
+	return p.takeGroup(ctx, group, rs)
+}
+
+func (p *Pool) takeGroup(ctx context.Context, group backend.ID, rs []backend.SnapshotRequest) ([]backend.Snapshot, error) {
+	keys := []string{"group " + string(group)}
+	for _, r := range rs {
+		keys = append(keys, string(r.Source), snapshotKey(r.ID))
 	}
 	return operate(ctx, p, "snapshot-group", keys, func(ctx context.Context) ([]backend.Snapshot, error) {
 		if err := p.sameMembers(ctx, group, rs); err != nil {

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"iter"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -23,14 +24,23 @@ type VolumeRequest struct {
 	Source     backend.Source
 	Parameters map[string]string // of the kind; may lack those with a default
 	Nodes      []string          // where it may be, best first; empty is anywhere
+	Limits     backend.Limits
 }
 
 // Create makes a volume or returns the one that the same request made before.
 func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, error) {
-	b, err := p.request(r)
+	b, encrypt, err := p.request(r)
 	if err != nil {
 		return backend.Volume{}, err
 	}
+	v, err := p.create(ctx, r, b)
+	if err == nil && encrypt != nil {
+		v.Access = v.Access.Encrypted(*encrypt)
+	}
+	return v, err
+}
+
+func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (backend.Volume, error) {
 	return operate(ctx, p, "create", p.createKeys(b), func(ctx context.Context) (backend.Volume, error) {
 		if err := p.fitSource(ctx, r, &b); err != nil {
 			return backend.Volume{}, err
@@ -52,25 +62,33 @@ func (p *Pool) createKeys(r backend.Request) []string {
 }
 
 // request checks and completes all of r that can be without asking the storage.
-func (p *Pool) request(r VolumeRequest) (backend.Request, error) {
+func (p *Pool) request(r VolumeRequest) (b backend.Request, encrypt *backend.Encryption, err error) {
 	if err := checkName(r.Name); err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
-	parameters, err := backend.Complete("parameters", p.kind.Parameters, r.Parameters)
+	parameters, err := backend.Complete("parameters", p.Parameters(), r.Parameters)
 	if err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
-	size, err := p.size(r.Required, r.Limit)
+	encrypt = encryption(parameters)
+	required := r.Required
+	if encrypt != nil && required > 0 {
+		required = max(required, leastEncrypted)
+	}
+	size, err := p.size(required, r.Limit)
 	if err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
 	}
 	if err := p.fitNodes(r.Nodes); err != nil {
-		return backend.Request{}, err
+		return backend.Request{}, nil, err
+	}
+	if !r.Limits.IsZero() && p.caps.Modifier == nil {
+		return backend.Request{}, nil, p.noLimits()
 	}
 	return backend.Request{
 		ID: backend.IDFor(r.Name), Name: r.Name, Size: size, Limit: r.Limit,
-		Source: r.Source, Parameters: parameters, Nodes: r.Nodes,
-	}, nil
+		Source: r.Source, Parameters: parameters, Nodes: r.Nodes, Limits: r.Limits,
+	}, encrypt, nil
 }
 
 func checkName(name string) error {
@@ -132,13 +150,8 @@ func (p *Pool) tooLarge(required int64) error {
 
 // fitNodes refuses a volume for nodes that this pool does not reach.
 func (p *Pool) fitNodes(nodes []string) error {
-	if !p.kind.NodeBound || len(nodes) == 0 {
+	if len(nodes) == 0 || slices.ContainsFunc(nodes, func(n string) bool { return !p.elsewhere(n) }) {
 		return nil
-	}
-	for _, n := range nodes {
-		if n == p.opts.Node {
-			return nil
-		}
 	}
 	return errs.E(errs.NoSpace, "accessibility_requirements: pool %s is on node %s only, asked for %v", p.name, p.opts.Node, nodes)
 }
@@ -162,7 +175,7 @@ func (p *Pool) fitSource(ctx context.Context, r VolumeRequest, b *backend.Reques
 		return err
 	}
 	least, err := p.sourceSize(ctx, r.Source)
-	if errs.Is(err, errs.NotFound) && p.kind.NodeBound && len(r.Nodes) > 0 {
+	if errs.Is(err, errs.NotFound) && p.kind.NodeBound && p.opts.Node != "" && len(r.Nodes) > 0 {
 		// This pool is one of several, each on a node of its own, and the scheduler chose the node. What
 		// makes it choose again is to be told that there is no room here.
 		return errs.E(errs.NoSpace, "volume_content_source: %w; if it is on another node, the copy has to be made there: node %s cannot have it", err, p.opts.Node)
@@ -226,7 +239,7 @@ func (p *Pool) List(ctx context.Context) iter.Seq2[backend.Volume, error] { retu
 
 // Capacity says what room there is on a node ("" = this one), in sizes that a Create can ask for.
 func (p *Pool) Capacity(ctx context.Context, node string) (backend.Capacity, error) {
-	if p.kind.NodeBound && node != "" && node != p.opts.Node {
+	if node != "" && p.elsewhere(node) {
 		return backend.Capacity{}, nil
 	}
 	c, err := p.b.Capacity(ctx, node)

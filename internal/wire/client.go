@@ -61,6 +61,7 @@ type stubs struct {
 	activator wirepb.ActivatorClient
 	marker    wirepb.MarkerClient
 	checker   wirepb.CheckerClient
+	modifier  wirepb.ModifierClient
 }
 
 var _ interface {
@@ -73,6 +74,8 @@ var _ interface {
 	backend.Marker
 	backend.Checker
 } = (*Client)(nil)
+
+var _ backend.Modifier = (*Client)(nil)
 
 // Connect connects to a pool. errs.Unavailable if nobody serves the socket, errs.Invalid if it does
 // not have the pool, errs.Unsupported if the server is too old to be understood.
@@ -93,6 +96,7 @@ func Connect(ctx context.Context, d Dial) (*Client, error) {
 	c.stubs = stubs{
 		wirepb.NewBackendClient(conn), wirepb.NewExpanderClient(conn), wirepb.NewClonerClient(conn), wirepb.NewSnapshotterClient(conn),
 		wirepb.NewGroupSnapshotterClient(conn), wirepb.NewActivatorClient(conn), wirepb.NewMarkerClient(conn), wirepb.NewCheckerClient(conn),
+		wirepb.NewModifierClient(conn),
 	}
 	if err := c.meet(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())

@@ -52,6 +52,12 @@ func (c *Client) Expand(ctx context.Context, id backend.ID, size int64) (backend
 	return c.volume(ctx, stream, err)
 }
 
+// Modify is [backend.Modifier].
+func (c *Client) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	stream, err := c.modifier.Modify(ctx, &wirepb.ModifyRequest{Pool: c.dial.Pool, Id: string(id), Limits: toLimits(l)})
+	return c.volume(ctx, stream, err)
+}
+
 // CloneSource is [backend.Cloner].
 func (c *Client) CloneSource(ctx context.Context, id backend.ID) error {
 	_, err := c.cloner.CloneSource(ctx, c.target(id))

@@ -131,6 +131,20 @@ func (h *handlers) Expand(w *wirepb.ExpandRequest, stream events) error {
 	})
 }
 
+// Modify is [backend.Modifier].
+func (h *handlers) Modify(w *wirepb.ModifyRequest, stream events) error {
+	p, id, err := h.target(&wirepb.Target{Pool: w.GetPool(), Id: w.GetId()})
+	switch {
+	case err != nil:
+		return err
+	case p.caps.Modifier == nil:
+		return p.lacks("have limits")
+	}
+	return p.change(h.s, stream, "modify", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+		return volumeEvent(p.caps.Modifier.Modify(ctx, id, fromLimits(w.GetLimits())))
+	})
+}
+
 // CloneSource is [backend.Cloner].
 func (h *handlers) CloneSource(ctx context.Context, w *wirepb.Target) (*wirepb.Nothing, error) {
 	p, id, err := h.target(w)

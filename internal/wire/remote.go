@@ -16,6 +16,7 @@ func Remote(ctx context.Context, d Dial) (backend.Kind, error) {
 		return backend.Kind{}, err
 	}
 	k := c.Kind()
+	k.Mask = func(map[string]string) backend.Mask { return c.Mask() }
 	k.Open = func(_ context.Context, config backend.Config) (backend.Backend, error) {
 		if k.NodeBound && config.Node != c.Node() {
 			wrong := errs.E(errs.Invalid, "node: this is node %q, but the one that serves %s says that it is on %q; give both the same --node-name", config.Node, d.Socket, c.Node())

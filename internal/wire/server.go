@@ -95,6 +95,7 @@ func (s *Server) register() {
 	wirepb.RegisterActivatorServer(s.grpc, h)
 	wirepb.RegisterMarkerServer(s.grpc, h)
 	wirepb.RegisterCheckerServer(s.grpc, h)
+	wirepb.RegisterModifierServer(s.grpc, h)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 }
 

@@ -17,7 +17,7 @@ import (
 func toRequest(pool string, r backend.Request) *wirepb.CreateRequest {
 	return &wirepb.CreateRequest{
 		Pool: pool, Id: string(r.ID), Name: r.Name, Size: r.Size, Limit: r.Limit,
-		Source: toSource(r.Source), Parameters: maps.Clone(r.Parameters), Nodes: slices.Clone(r.Nodes),
+		Source: toSource(r.Source), Parameters: maps.Clone(r.Parameters), Nodes: slices.Clone(r.Nodes), Limits: toLimits(r.Limits),
 	}
 }
 
@@ -38,7 +38,7 @@ func fromRequest(w *wirepb.CreateRequest) (backend.Request, error) {
 	}
 	return backend.Request{
 		ID: id, Name: w.GetName(), Size: w.GetSize(), Limit: w.GetLimit(),
-		Source: source, Parameters: w.GetParameters(), Nodes: w.GetNodes(),
+		Source: source, Parameters: w.GetParameters(), Nodes: w.GetNodes(), Limits: fromLimits(w.GetLimits()),
 	}, nil
 }
 
@@ -73,6 +73,7 @@ func toVolume(v backend.Volume) (*wirepb.Volume, error) {
 	}
 	return &wirepb.Volume{
 		Id: string(v.ID), Name: v.Name, Size: v.Size, Source: toSource(v.Source), Nodes: slices.Clone(v.Nodes), Access: access,
+		Limits: toLimits(v.Limits),
 	}, nil
 }
 
@@ -90,7 +91,20 @@ func fromVolume(w *wirepb.Volume) (backend.Volume, error) {
 	if err := json.Unmarshal(w.GetAccess(), &access); err != nil {
 		return backend.Volume{}, errs.E(errs.Invalid, "volume.access: %w", err)
 	}
-	return backend.Volume{ID: id, Name: w.GetName(), Size: w.GetSize(), Source: source, Nodes: w.GetNodes(), Access: access}, nil
+	return backend.Volume{
+		ID: id, Name: w.GetName(), Size: w.GetSize(), Source: source, Nodes: w.GetNodes(), Access: access, Limits: fromLimits(w.GetLimits()),
+	}, nil
+}
+
+func toLimits(l backend.Limits) *wirepb.Limits {
+	if l.IsZero() {
+		return nil
+	}
+	return &wirepb.Limits{ReadBps: l.ReadBPS, WriteBps: l.WriteBPS, ReadIops: l.ReadIOPS, WriteIops: l.WriteIOPS}
+}
+
+func fromLimits(w *wirepb.Limits) backend.Limits {
+	return backend.Limits{ReadBPS: w.GetReadBps(), WriteBPS: w.GetWriteBps(), ReadIOPS: w.GetReadIops(), WriteIOPS: w.GetWriteIops()}
 }
 
 func toSnapshotRequest(pool string, r backend.SnapshotRequest) *wirepb.SnapshotRequest {
@@ -193,14 +207,14 @@ func fromCapacity(w *wirepb.CapacityAnswer) backend.Capacity {
 func toMask(m backend.Mask) *wirepb.Mask {
 	return &wirepb.Mask{
 		Expander: m.Expander, Cloner: m.Cloner, Snapshotter: m.Snapshotter, GroupSnapshotter: m.GroupSnapshotter,
-		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker,
+		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier,
 	}
 }
 
 func fromMask(w *wirepb.Mask) backend.Mask {
 	return backend.Mask{
 		Expander: w.GetExpander(), Cloner: w.GetCloner(), Snapshotter: w.GetSnapshotter(), GroupSnapshotter: w.GetGroupSnapshotter(),
-		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(),
+		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(),
 	}
 }
 

@@ -44,14 +44,19 @@ func whole(t *testing.T, v reflect.Value, path string) {
 func TestEveryFieldCrosses(t *testing.T) {
 	// A source has one of two fields: see TestSources.
 	source := backend.Source{Snapshot: "s", Volume: "v"}
-	r := backend.Request{ID: "v", Name: "pvc 1", Size: 1, Limit: 2, Source: source, Parameters: map[string]string{"a": "b"}, Nodes: []string{"n1", "n2"}}
-	v := backend.Volume{ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"}, Access: backend.LocalAccess("p", "v")}
+	limits := backend.Limits{ReadBPS: 1, WriteBPS: 2, ReadIOPS: 3, WriteIOPS: 4}
+	r := backend.Request{ID: "v", Name: "pvc 1", Size: 1, Limit: 2, Source: source, Parameters: map[string]string{"a": "b"}, Nodes: []string{"n1", "n2"},
+		Limits: limits}
+	v := backend.Volume{
+		ID: "v", Name: "pvc 1", Size: 1, Source: source, Nodes: []string{"n1"}, Limits: limits,
+		Access: backend.LocalAccess("p", "v").Encrypted(backend.Encryption{Type: backend.LUKS2, Discard: true}),
+	}
 	sr := backend.SnapshotRequest{ID: "s", Name: "snap", Source: "v", Group: "g"}
 	s := backend.Snapshot{ID: "s", Name: "snap", Source: "v", Size: 1, Created: time.Now().UTC(), Group: "g", Nodes: []string{"n1"}}
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}
-	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true}
+	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true}
 	for _, x := range []any{r, v, sr, s, m, c, p[0], k} {
 		whole(t, reflect.ValueOf(x), reflect.TypeOf(x).Name())
 	}
@@ -94,7 +99,7 @@ func TestKindIsWhole(t *testing.T) {
 	if d := cmp.Diff(k, got); d != "" || err != nil {
 		t.Errorf("%v, -sent +arrived:\n%s", err, d)
 	}
-	stays := map[string]bool{"Options": true, "Open": true}
+	stays := map[string]bool{"Options": true, "Open": true, "Mask": true} // that of the one pool crosses beside it
 	v := reflect.ValueOf(got)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() != stays[name] {

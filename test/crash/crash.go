@@ -51,6 +51,8 @@ type Path struct {
 	// Open starts the driver on a host, with all its state below dir.
 	Open  func(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	Steps []Step
+	// Only says at which effects to kill, by their labels, where another path has tried the rest. nil: at all.
+	Only func(op string) bool
 	// Close ends what outlives the driver, when a run is over or failed. It may be nil.
 	Close func(dir string)
 }
@@ -78,6 +80,9 @@ func Try(t *testing.T, p Path) {
 	}
 	want, effects := reference(t, p)
 	points := p.points(effects)
+	if len(points) == 0 {
+		t.Fatal("there is nothing to kill it at")
+	}
 	var failed atomic.Int32
 	var wg sync.WaitGroup
 	queue := make(chan order)
@@ -129,7 +134,7 @@ func reference(t *testing.T, p Path) (want []string, effects []effect) {
 // points are where to kill. Effects before the first call, when the driver starts, count too.
 func (p Path) points(effects []effect) (points []order) {
 	for n, e := range effects {
-		if e.Step >= 0 && p.Steps[e.Step].Tried {
+		if e.Step >= 0 && p.Steps[e.Step].Tried || p.Only != nil && !p.Only(e.Effect.Op) {
 			continue
 		}
 		points = append(points, order{At: n + 1, Phase: "before"}, order{At: n + 1, Phase: "after"})

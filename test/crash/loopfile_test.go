@@ -38,7 +38,7 @@ func openLoopfile(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	set, err := pool.OpenSet(ctx, []backend.Kind{loopfile.Kind(h)}, []pool.Spec{{
-		Name: "p", Kind: "loopfile", Options: map[string]string{"path": images, "spare": "0"},
+		Name: "p", Kind: "loopfile", Options: map[string]string{"path": images, "spare": "0", "inlineLimit": "64Mi"},
 	}}, pool.Options{Node: "n1", Log: quiet})
 	if err != nil {
 		return Driver{}, err
@@ -146,6 +146,13 @@ func (u use) expand(size int64) Step {
 	}}
 }
 
+func (u use) modify() Step {
+	return Step{Name: "modify " + u.name, Do: func(ctx context.Context, d Driver) error {
+		_, err := d.Pool.Modify(ctx, backend.ID(u.name), backend.Limits{ReadIOPS: 1000})
+		return err
+	}}
+}
+
 func (u use) delete() Step {
 	return Step{Name: "delete " + u.name, Do: func(ctx context.Context, d Driver) error { return d.Pool.Delete(ctx, backend.ID(u.name)) }}
 }
@@ -199,7 +206,7 @@ func (u use) verify() Step {
 // life is a volume from its creation to its end.
 func (u use) life() []Step {
 	return []Step{
-		u.create(backend.Source{}), u.stage(), u.publish(), u.write(), u.expand(2 * u.size), u.verify(),
+		u.create(backend.Source{}), u.stage(), u.publish(), u.write(), u.expand(2 * u.size), u.modify(), u.verify(),
 		u.unpublish(), u.unstage(), u.stage(), u.publish(), u.verify(), u.unpublish(), u.unstage(), u.delete(),
 	}
 }

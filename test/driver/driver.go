@@ -4,6 +4,7 @@ package driver
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/dozo-dev/dozo/internal/backend/all"
+	kinds "github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
@@ -30,6 +31,13 @@ type Driver struct {
 // one of its own if that is empty.
 func Start(t testing.TB, dir, images string) Driver {
 	t.Helper()
+	return StartWith(t, dir, images, nil)
+}
+
+// StartWith is Start for a pool with options beside those that every pool of a test has, on a host that
+// is changed first.
+func StartWith(t testing.TB, dir, images string, options map[string]string, change ...func(*host.Host)) Driver {
+	t.Helper()
 	hosttest.NeedRoot(t)
 	d := Driver{Dir: dir, Images: images, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
 	if images == "" {
@@ -38,7 +46,9 @@ func Start(t testing.TB, dir, images string) Driver {
 			t.Fatal(err)
 		}
 	}
-	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: map[string]string{"path": d.Images, "spare": "0"}})
+	all := map[string]string{"path": d.Images, "spare": "0"}
+	maps.Copy(all, options)
+	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: all}, change...)
 	return d
 }
 
@@ -51,14 +61,18 @@ func StartPool(t testing.TB, dir string, spec pool.Spec) Driver {
 	return d
 }
 
-func (d Driver) serve(t testing.TB, spec pool.Spec) {
+func (d Driver) serve(t testing.TB, spec pool.Spec, change ...func(*host.Host)) {
 	t.Helper()
 	dir, h, log := d.Dir, host.New(), slog.New(slog.DiscardHandler)
-	pools, err := pool.OpenSet(t.Context(), all.Kinds(h), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log})
+	for _, f := range change {
+		f(h)
+	}
+	observe, changed := node.Changed()
+	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir})
+	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,10 +83,15 @@ func (d Driver) serve(t testing.TB, spec pool.Spec) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done, kept := make(chan error, 1), make(chan struct{})
+	go func() {
+		n.KeepLimits(ctx, changed)
+		close(kept)
+	}()
 	go func() { done <- server.Serve(ctx, d.Socket) }()
 	t.Cleanup(func() {
 		cancel()
+		<-kept
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -26,11 +26,13 @@ const (
 	namespaces = "namespaces"
 	events     = "events"
 	snapshots  = "volumesnapshots"
+
+	snapshotContents = "volumesnapshotcontents"
 )
 
 // resource returns the full name of one of the above.
 func resource(name string) schema.GroupVersionResource {
-	if name == snapshots {
+	if name == snapshots || name == snapshotContents {
 		return schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: name}
 	}
 	return schema.GroupVersionResource{Version: "v1", Resource: name}

@@ -8,11 +8,13 @@ type Driver struct {
 	StorageClass  string
 	SnapshotClass string
 	Namespace     string // where the driver's own pods are
+	Pods          string // label selector of all its pods
 	NodePods      string // label selector of the pods that serve CSI on nodes
 	Program       string // name of the driver's process in them
 	Size          string // of a first volume, a Kubernetes quantity
 	Larger        string // of one that it is expanded or restored to
 	FullSays      string // in the Event on a claim for which there is no room
+	TopologyKey   string // of the label by which nodes that volumes are on are told apart
 	Traces        []Trace
 	Can           Can
 }
@@ -22,6 +24,8 @@ type Can struct {
 	Expand, Snapshot, Clone, Block, SingleWriter bool
 	Capacity                                     bool // it publishes how much room nodes have
 	NodeBound                                    bool // a volume, its snapshots and clones are on one node
+	Inline                                       bool // a pod's spec can have a volume in it, "size" its attribute
+	Limits                                       bool // VolumeAttributesClasses with read-bps and the like
 }
 
 // Trace finds what a driver leaves on nodes for a volume. Program is run on every node with the node's root
@@ -37,20 +41,22 @@ func Drivers() map[string]Driver {
 	return map[string]Driver{"loopfile": {
 		Name:          "loopfile.dozo.dev",
 		StorageClass:  "dozo",
-		SnapshotClass: "dozo",
+		SnapshotClass: "dozo-loopfile",
 		Namespace:     "dozo",
+		Pods:          "app.kubernetes.io/component in (loopfile-node, loopfile-controller)",
 		NodePods:      "app.kubernetes.io/component=loopfile-node",
 		Program:       "dozo",
 		Size:          "512Mi",
 		Larger:        "1Gi",
 		FullSays:      "can still be given",
+		TopologyKey:   "topology.dozo.dev/node",
 		Traces: []Trace{
 			{"an image", []string{"find", "/host/var/lib/dozo/images", "-name", "*VOLUME*"}},
 			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
-		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true},
 	}}
 }
 

@@ -40,13 +40,13 @@ func useScenarios() []scenario {
 	return []scenario{
 		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
 		{name: "expand in use", smoke: true, needs: expand, run: expandInUse},
+		{name: "expand ext4 in use", needs: expand, run: expandExt4InUse},
 		{name: "expand a block volume", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandBlock},
 		{name: "expand too far", needs: func(c Can) bool { return c.Expand && c.Capacity }, run: expandTooFar},
 		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},
 		{name: "clone", smoke: true, needs: clone, run: cloneClaim},
 		{name: "copies find their source", run: copiesFindTheirSource,
-			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone },
-			known: "the scheduler does not know where the source of a node's copy is, and tries any node"},
+			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone }},
 		{name: "ephemeral volume", run: ephemeralVolume},
 		{name: "raw block", needs: block, run: rawBlock},
 		{name: "ReadWriteOncePod", needs: single, run: readWriteOncePod},
@@ -56,6 +56,12 @@ func useScenarios() []scenario {
 		{name: "stats reach the kubelet", run: statsReachKubelet},
 		{name: "fsGroup", run: fsGroup},
 		{name: "subPath", run: subPath},
+		{name: "inline volume", smoke: true, needs: func(c Can) bool { return c.Inline }, run: inlineVolume},
+		{name: "inline volume too large", needs: func(c Can) bool { return c.Inline }, run: inlineTooLarge},
+		{name: "immediate binding", needs: func(c Can) bool { return c.NodeBound }, run: immediate},
+		{name: "restricted class", needs: func(c Can) bool { return c.NodeBound }, run: restrictedClass},
+		{name: "imported snapshot", needs: snapshot, run: importedSnapshot},
+		{name: "limits change", needs: func(c Can) bool { return c.Limits }, run: limitsChange},
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// driverPods selects the driver's pods, on one node if that is set.
-func (b *bed) driverPods(node string) selection {
-	s := selection{resource: pods, namespace: b.driver.Namespace, labels: b.driver.NodePods}
+// driverPods selects pods of the driver, on one node if that is set.
+func (b *bed) driverPods(labels, node string) selection {
+	s := selection{resource: pods, namespace: b.driver.Namespace, labels: labels}
 	if node != "" {
 		s.fields = "spec.nodeName=" + node
 	}
@@ -39,7 +39,7 @@ func (b *bed) deleteDriverPods(node string) map[types.UID]bool {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
 	defer cancel()
-	s := b.driverPods(node)
+	s := b.driverPods(b.driver.Pods, node)
 	list, err := s.in(b.cluster).List(ctx, metav1.ListOptions{LabelSelector: s.labels, FieldSelector: s.fields})
 	if err != nil {
 		b.t.Fatal(err)
@@ -59,7 +59,7 @@ func (b *bed) driverBack(node string, wanted int) error {
 	ctx, cancel := context.WithTimeout(b.t.Context(), usualLimit)
 	defer cancel()
 	saw := ""
-	err := b.cluster.follow(ctx, b.driverPods(node), func(now current) bool {
+	err := b.cluster.follow(ctx, b.driverPods(b.driver.NodePods, node), func(now current) bool {
 		ready := 0
 		saw = ""
 		for name, u := range now {

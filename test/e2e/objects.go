@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +46,25 @@ func from(group, kind, name string) func(*corev1.PersistentVolumeClaim) {
 			c.Spec.DataSource.APIGroup = &group
 		}
 	}
+}
+
+// withFileSystem makes a class like the driver's, with another file system, and claims of it.
+func (b *bed) withFileSystem(kind string) func(*corev1.PersistentVolumeClaim) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
+	defer cancel()
+	classes := b.cluster.typed.StorageV1().StorageClasses()
+	class, err := classes.Get(ctx, b.driver.StorageClass, metav1.GetOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	class.ObjectMeta = metav1.ObjectMeta{Name: b.ns + "-" + kind}
+	class.Parameters["csi.storage.k8s.io/fstype"] = kind
+	if _, err := classes.Create(ctx, class, metav1.CreateOptions{}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.classes = append(b.classes, class.Name)
+	return func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = &class.Name }
 }
 
 func asBlock(c *corev1.PersistentVolumeClaim) {
@@ -111,6 +129,13 @@ func (b *bed) createPod(p *corev1.Pod) {
 func (b *bed) createSnapshot(name, claim string) {
 	b.t.Helper()
 	start := time.Now()
+	b.snapshotFrom(name, map[string]any{"persistentVolumeClaimName": claim})
+	b.time(timings.SnapshotReady, start)
+}
+
+// snapshotFrom makes a snapshot of a source and waits until it can be used.
+func (b *bed) snapshotFrom(name string, source map[string]any) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
 	defer cancel()
 	_, err := b.cluster.dynamic.Resource(resource(snapshots)).Namespace(b.ns).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
@@ -118,7 +143,7 @@ func (b *bed) createSnapshot(name, claim string) {
 		"metadata": map[string]any{"name": name},
 		"spec": map[string]any{
 			"volumeSnapshotClassName": b.driver.SnapshotClass,
-			"source":                  map[string]any{"persistentVolumeClaimName": claim},
+			"source":                  source,
 		},
 	}}, metav1.CreateOptions{})
 	if err != nil {
@@ -138,7 +163,6 @@ func (b *bed) createSnapshot(name, claim string) {
 		}
 		return s.Status.ReadyToUse, "not ready: " + s.Status.Error.Message
 	})
-	b.time(timings.SnapshotReady, start)
 }
 
 // awaitBound waits for a claim's volume and notes it, to be looked for in the end.
@@ -242,20 +266,16 @@ func (b *bed) write(pod, file string, mib int) string {
 	return b.checksum(pod, file, mib)
 }
 
-// checksum is that of the first MiB of a file or device. It is computed here, from what the pod reads.
+// checksum is that of the first MiB of a file or device. It is computed in the pod: the way out is through the
+// kubelet and the API server, which take seconds for it on slow nodes.
 func (b *bed) checksum(pod, file string, mib int) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
-	defer cancel()
-	data, err := b.cluster.Exec(ctx, b.ns, pod, nil, "head", "-c", strconv.Itoa(mib)+"M", file)
-	if err != nil {
-		b.t.Fatal(err)
+	out := b.exec(pod, "sh", "-c", `head -c "$1" "$0" | wc -c; head -c "$1" "$0" | sha256sum`, file, strconv.Itoa(mib)+"M")
+	size, sum, _ := strings.Cut(out, "\n")
+	if b.number(size) != int64(mib)<<20 || len(sum) < sha256.Size*2 {
+		b.t.Fatalf("pod %s: %s has %s bytes to read, not %d MiB, and the checksum %q", pod, file, size, mib, sum)
 	}
-	if len(data) != mib<<20 {
-		b.t.Fatalf("pod %s: %s has %d bytes to read, not %d MiB", pod, file, len(data), mib)
-	}
-	sum := sha256.Sum256([]byte(data))
-	return hex.EncodeToString(sum[:8])
+	return sum[:16]
 }
 
 // verify compares a checksum.

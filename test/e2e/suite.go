@@ -16,8 +16,8 @@ import (
 
 // How long things may take before a scenario fails. The lab has two cores for all its nodes.
 const (
-	requestLimit = 30 * time.Second // one request, one program in a pod
-	usualLimit   = 3 * time.Minute  // anything that is expected to happen
+	requestLimit = 2 * time.Minute // one request, one program in a pod
+	usualLimit   = 5 * time.Minute // anything that is expected to happen
 )
 
 // suite is one run of the scenarios.

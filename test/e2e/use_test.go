@@ -85,6 +85,39 @@ func expandInUse(b *bed) {
 	b.verify("pod", dataFile, dataMiB, sum)
 }
 
+// expandExt4InUse needs of the node what containers and sandboxes often lack.
+func expandExt4InUse(b *bed) {
+	for node := range b.nodes.pods {
+		if !b.rootCan(node, capSysResource) {
+			b.t.Skipf("root on node %s lacks CAP_SYS_RESOURCE, without which no kernel grows a mounted ext4; docs/testing.md has nodes with it", node)
+		}
+	}
+	b.launch(b.claim("data", b.driver.Size, b.withFileSystem("ext4")), b.pod("pod", "data"), timings.PVCBound, timings.PodRunning)
+	if got := b.exec("pod", "stat", "-f", "-c", "%T", dataDir); got != "ext2/ext3" {
+		b.t.Fatalf("the file system is %s", got)
+	}
+	sum := b.write("pod", dataFile, dataMiB)
+	b.grow("data", "pod", b.fileSystemSize)
+	b.verify("pod", dataFile, dataMiB, sum)
+}
+
+// capSysResource is the number of CAP_SYS_RESOURCE.
+const capSysResource = 24
+
+// rootCan tells whether a process on a node can have a capability: what the first one cannot, none can.
+func (b *bed) rootCan(node string, capability int) bool {
+	b.t.Helper()
+	out, err := b.nodes.run(b.t.Context(), node, "sed", "-n", `s/^CapBnd:\t*//p`, "/proc/1/status")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	bounds, err := strconv.ParseUint(strings.TrimSpace(out), 16, 64)
+	if err != nil {
+		b.t.Fatalf("the capabilities of node %s: %v", node, err)
+	}
+	return bounds&(1<<capability) != 0
+}
+
 func expandBlock(b *bed) {
 	b.launch(b.claim("data", b.driver.Size, asBlock), b.pod("pod", "data", withDevice), timings.PVCBound, timings.PodRunning)
 	sum := b.write("pod", blockDevice, dataMiB)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 // guestTimeMargin lets the guest's own time limit come first, since it prints
@@ -36,7 +38,7 @@ func guestProgram(ctx context.Context, dir string) (string, error) {
 			}
 		}
 	}
-	if _, err := hostOutput(ctx, nil, "go", append(args, ".")...); err != nil {
+	if _, err := uml.HostOutput(ctx, nil, "go", append(args, ".")...); err != nil {
 		return "", fmt.Errorf("build the test without the race detector for guests: %w", err)
 	}
 	return program, nil

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 // Host is what Net.Self answers outside the guests.
@@ -46,7 +48,7 @@ type Disk struct {
 
 // DiskPath is the device of Guest.Disks[i].
 func DiskPath(i int) string {
-	return fmt.Sprintf("/dev/ubd%c", 'b'+i)
+	return "/dev/" + uml.DiskDevice(i)
 }
 
 // withDefaults fills what the test left open.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 const (
@@ -40,7 +42,7 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 	if err := checkHost(); err != nil {
 		return nil, err
 	}
-	cache, err := cacheDir()
+	cache, err := uml.CacheDir()
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,7 @@ func newHost(ctx context.Context, t *testing.T, guests []Guest, networked bool) 
 
 // makeMachines builds what guests boot from and write to.
 func (h *host) makeMachines(guests []Guest) (err error) {
-	for _, dir := range []string{h.board.dir, filepath.Join(h.dir, memoryDir), filepath.Join(h.dir, sharedDir)} {
+	for _, dir := range []string{h.board.dir, filepath.Join(h.dir, sharedDir)} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -80,11 +82,11 @@ func (h *host) makeMachines(guests []Guest) (err error) {
 		return err
 	}
 	for i, g := range guests {
-		base, err := image(h.ctx, h.cache, g.Packages)
+		base, err := uml.Image(h.ctx, h.cache, g.Packages)
 		if err != nil {
 			return err
 		}
-		if h.machines[g.Name], err = newMachine(h.dir, i+1, g, guests, base); err != nil {
+		if h.machines[g.Name], err = newMachine(h.dir, i+1, g, guests, base, h.networked); err != nil {
 			return err
 		}
 	}
@@ -96,7 +98,7 @@ func checkHost() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab needs root: run go test as root, or set DOZO_LAB=off to leave these tests out")
 	}
-	for _, program := range []string{"linux.uml", "mmdebstrap", "mkfs.ext4", "ip"} {
+	for _, program := range []string{uml.Kernel, "mmdebstrap", "mkfs.ext4", "ip"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%w; run make packages, or set DOZO_LAB=off to leave these tests out", err)
 		}
@@ -120,7 +122,7 @@ func (h *host) makeNetwork(guests int) error {
 	}
 	for _, args := range commands {
 		ctx, cancel := context.WithTimeout(h.ctx, commandTimeout)
-		_, err := runCommand(ctx, exec.CommandContext(ctx, "ip", args...))
+		_, err := uml.RunCommand(ctx, exec.CommandContext(ctx, "ip", args...))
 		cancel()
 		if err != nil {
 			return fmt.Errorf("make the guests' network: %w", err)
@@ -146,7 +148,7 @@ func startBound(cmd *exec.Cmd) error {
 // start boots a machine.
 func (h *host) start(m *machine) {
 	h.t.Helper()
-	if err := m.prepare(h.t, h.program, h.networked); err != nil {
+	if err := m.prepare(h.t, h.program); err != nil {
 		h.t.Fatalf("guest %s: %v", m.guest.Name, err)
 	}
 	if err := h.launch(m); err != nil {
@@ -168,21 +170,21 @@ func (h *host) start(m *machine) {
 
 // launch starts a machine's kernel on the core with the fewest guests.
 func (h *host) launch(m *machine) error {
-	core, release, err := leaseCore(h.cache)
+	core, release, err := uml.LeaseCore(h.cache)
 	if err != nil {
 		return err
 	}
 	m.release = release
-	all, err := allowedCores()
+	all, err := uml.AllowedCores()
 	if err != nil {
 		return err
 	}
 	err = h.thread.do(func() error {
-		if err := pin(core); err != nil {
+		if err := uml.Pin(core); err != nil {
 			return err
 		}
-		err := m.start(h.ctx, h.networked, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
-		return errors.Join(err, pin(all...)) // for what Net.Start starts
+		err := m.start(h.ctx, &lineWriter{w: h.t.Output(), prefix: m.guest.Name + "| "})
+		return errors.Join(err, uml.Pin(all...)) // for what Net.Start starts
 	})
 	if err != nil {
 		release()

@@ -3,17 +3,17 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 const (
@@ -48,7 +48,9 @@ func (n *Net) join() {
 	}
 	n.boots = boots
 	n.t.Cleanup(func() { leave(n.t, filepath.Join(dir, outcomeName)) })
-	kick(n.t, os.Getenv(envAddress))
+	if err := stayAwake(os.Getenv(envAddress)); err != nil {
+		n.t.Fatal(err)
+	}
 	n.Put(upKey(n.self, n.boots), "")
 	for _, g := range n.guests {
 		if g.Name != n.self {
@@ -92,61 +94,26 @@ func provide(t *testing.T, g Guest) error {
 	var missing []error
 	for _, program := range g.Programs {
 		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, fmt.Errorf("program %s is missing in the guest: add its Debian package to test/lab/guest-packages.txt or to Guest.Packages", program))
+			missing = append(missing, fmt.Errorf("program %s is missing in the guest: add its Debian package to test/lab/uml/guest-packages.txt or to Guest.Packages", program))
 		}
 	}
 	for _, module := range g.Modules {
 		if _, err := Try(t, "modprobe", module); err != nil {
-			missing = append(missing, fmt.Errorf("module %s cannot be loaded; the guests' kernel has what %s lists: %w", module, modulesDir, err))
+			missing = append(missing, fmt.Errorf("module %s cannot be loaded; the guests' kernel has what %s lists: %w", module, uml.ModulesDir, err))
 		}
 	}
 	return errors.Join(missing...)
 }
 
-// kick keeps a guest from waiting for ever. The kernel (6.1 to 7.3 at least)
-// may lose the signal for a finished disk or network request when signals nest;
-// the next request is answered together with the lost one. So there is one
-// small read and one packet to everybody in each period.
-func kick(t *testing.T, ownAddress string) {
-	root, err := unix.Open("/dev/ubda", unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+// stayAwake keeps the guest from waiting for ever; it has no network if the
+// address is "".
+func stayAwake(own string) error {
+	if err := uml.KeepDiskAwake(kickPeriod); err != nil || own == "" {
+		return err
+	}
+	network, err := netip.ParsePrefix(own)
 	if err != nil {
-		t.Fatalf("open the root disk: %v", err)
+		return fmt.Errorf("%s: %w", envAddress, err)
 	}
-	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		t.Fatalf("map a page: %v", err)
-	}
-	var conn net.Conn
-	if ownAddress != "" {
-		if conn, err = net.Dial("udp", broadcast(t, ownAddress)); err != nil {
-			t.Fatalf("reach the other guests: %v", err)
-		}
-	}
-	reads := make(chan struct{}, 8) // a read may itself be the lost one: the next ones wake it
-	go func() {                     // until the guest ends
-		for range time.Tick(kickPeriod) {
-			select {
-			case reads <- struct{}{}:
-				go func() {
-					_, _ = unix.Pread(root, page, 0)
-					<-reads
-				}()
-			default:
-			}
-			if conn != nil {
-				_, _ = conn.Write([]byte{0})
-			}
-		}
-	}()
-}
-
-// broadcast is the address of everybody on the network, at the discard port.
-func broadcast(t *testing.T, ownAddress string) string {
-	prefix, err := netip.ParsePrefix(strings.TrimSpace(ownAddress))
-	if err != nil {
-		t.Fatalf("%s: %v", envAddress, err)
-	}
-	ip := prefix.Addr().As4()
-	ip[3] = 255
-	return netip.AddrPortFrom(netip.AddrFrom4(ip), 9).String()
+	return uml.KeepNetworkAwake(network, kickPeriod)
 }

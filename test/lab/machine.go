@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 var errSkipped = errors.New("the test was skipped in the guest")
@@ -22,7 +24,8 @@ type machine struct {
 	guest Guest
 	index int // from 1; the last byte of its address
 	dir   string
-	base  string // the root image that is copied on write
+	hosts string
+	uml   uml.Machine
 
 	boots   int
 	started time.Time
@@ -35,40 +38,36 @@ type machine struct {
 }
 
 // newMachine makes a machine's directory and its disks.
-func newMachine(parent string, index int, g Guest, all []Guest, base string) (*machine, error) {
-	m := &machine{guest: g, index: index, dir: filepath.Join(parent, g.Name), base: base}
+func newMachine(parent string, index int, g Guest, all []Guest, base string, networked bool) (*machine, error) {
+	m := &machine{guest: g, index: index, dir: filepath.Join(parent, g.Name), hosts: "127.0.0.1 localhost\n"}
+	m.uml = uml.Machine{Name: g.Name, Dir: m.dir, MemoryMiB: g.MemoryMiB, Root: base}
+	if networked {
+		m.uml.Tap = &uml.Tap{Interface: tapName(index), MAC: fmt.Sprintf("02:00:00:00:77:%02x", index)}
+	}
 	for _, dir := range []string{m.coverDir(), m.programCoverDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
 	for i, d := range g.Disks {
-		file, err := os.Create(m.diskFile(i))
-		if err != nil {
-			return nil, err
-		}
-		err = file.Truncate(d.Size)
-		if closeErr := file.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
+		disk := uml.Disk{Device: uml.DiskDevice(i), File: filepath.Join(m.dir, fmt.Sprintf("disk%d", i))}
+		if err := uml.MakeDisk(disk.File, d.Size); err != nil {
 			return nil, fmt.Errorf("disk %d of guest %s: %w", i, g.Name, err)
 		}
+		m.uml.Disks = append(m.uml.Disks, disk)
 	}
-	hosts := "127.0.0.1 localhost\n"
 	for i, other := range all {
-		hosts += fmt.Sprintf("%v %s\n", address(i+1), other.Name)
+		m.hosts += fmt.Sprintf("%v %s\n", address(i+1), other.Name)
 	}
-	return m, os.WriteFile(filepath.Join(m.dir, "hosts"), []byte(hosts), 0o644)
+	return m, nil
 }
 
 func (m *machine) coverDir() string        { return filepath.Join(m.dir, "cover") }
 func (m *machine) programCoverDir() string { return filepath.Join(m.dir, "program-cover") }
 func (m *machine) outcomeFile() string     { return filepath.Join(m.dir, outcomeName) }
-func (m *machine) diskFile(i int) string   { return filepath.Join(m.dir, fmt.Sprintf("disk%d", i)) }
 
 // prepare writes what init.sh reads at the next boot.
-func (m *machine) prepare(t *testing.T, program string, networked bool) error {
+func (m *machine) prepare(t *testing.T, program string) error {
 	m.boots++
 	if err := os.Remove(m.outcomeFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -81,9 +80,9 @@ func (m *machine) prepare(t *testing.T, program string, networked bool) error {
 	if err != nil {
 		return err
 	}
-	env := []string{envGuest + "=" + m.guest.Name, envBoots + "=" + strconv.Itoa(m.boots), "DOZO_LAB_CWD=" + cwd}
+	env := []string{envBoots + "=" + strconv.Itoa(m.boots), "DOZO_LAB_CWD=" + cwd}
 	ip := ""
-	if networked {
+	if m.uml.Tap != nil {
 		ip = address(m.index).String() + "/24"
 	}
 	env = append(env, envAddress+"="+ip)
@@ -95,28 +94,15 @@ func (m *machine) prepare(t *testing.T, program string, networked bool) error {
 			env = append(env, v)
 		}
 	}
-	if err := writeLines(filepath.Join(m.dir, "env"), env); err != nil {
-		return err
-	}
-	return writeLines(filepath.Join(m.dir, "args"), args)
-}
-
-// writeLines writes one value a line.
-func writeLines(path string, lines []string) error {
-	for _, line := range lines {
-		if strings.Contains(line, "\n") {
-			return fmt.Errorf("%q cannot be handed to a guest: it has a line break", line)
-		}
-	}
-	return os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644)
+	return m.uml.WriteStartup(uml.Startup{Env: env, Args: args, Hosts: m.hosts})
 }
 
 // start boots the kernel; it is called on the host's thread.
-func (m *machine) start(ctx context.Context, networked bool, console *lineWriter) error {
+func (m *machine) start(ctx context.Context, console *lineWriter) error {
 	ctx, m.cancel = context.WithCancel(ctx)
-	m.cmd = exec.CommandContext(ctx, "linux.uml", m.kernelArgs(networked)...)
+	m.cmd = exec.CommandContext(ctx, uml.Kernel, m.uml.Args(m.boots)...)
 	m.cmd.Dir = m.dir
-	m.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + filepath.Join(filepath.Dir(m.dir), memoryDir)}
+	m.cmd.Env = uml.KernelEnv(filepath.Dir(m.dir))
 	m.console = console
 	m.cmd.Stdout, m.cmd.Stderr = console, console
 	m.cmd.WaitDelay = time.Second
@@ -128,25 +114,6 @@ func (m *machine) start(ctx context.Context, networked bool, console *lineWriter
 	m.hasCut.Store(false)
 	m.done = make(chan struct{})
 	return nil
-}
-
-// kernelArgs is the kernel's command line.
-func (m *machine) kernelArgs(networked bool) []string {
-	args := []string{
-		fmt.Sprintf("mem=%dM", m.guest.MemoryMiB),
-		fmt.Sprintf("umid=%s.%d", m.guest.Name, m.boots), "uml_dir=" + filepath.Join(m.dir, "umid"),
-		"ubd0=" + filepath.Join(m.dir, "root.cow") + "," + m.base,
-		"root=/dev/ubda", "rw", "init=/usr/sbin/lab-init",
-		"con=null", "con0=null,fd:1", "quiet", "noreboot", "panic=-1", "selinux=0", "initcall_blacklist=mmapper_init",
-		"LAB_DIR=" + m.dir,
-	}
-	for i := range m.guest.Disks {
-		args = append(args, fmt.Sprintf("ubd%c=%s", 'b'+i, m.diskFile(i)))
-	}
-	if networked {
-		args = append(args, fmt.Sprintf("vec0:transport=tap,ifname=%s,mac=02:00:00:00:77:%02x,depth=64,gro=1", tapName(m.index), m.index))
-	}
-	return args
 }
 
 // end is how a boot ended.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 const (
@@ -72,7 +74,7 @@ func gather(t *testing.T, guests []Guest, networked bool) *Net {
 		return n
 	}
 	if os.Getenv("DOZO_LAB") == "off" {
-		progress("%s is NOT run, because DOZO_LAB=off", t.Name())
+		uml.Progress("%s is NOT run, because DOZO_LAB=off", t.Name())
 		t.Skip("not run, because DOZO_LAB=off: no kernel is tested")
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), stopTime(t))
@@ -166,7 +168,7 @@ func (n *Net) Cut(name string) {
 	n.t.Helper()
 	m := n.machine(name)
 	m.cut()
-	progress("guest %s: power cut", name)
+	uml.Progress("guest %s: power cut", name)
 }
 
 // Boot starts a guest again after Cut, with the same disks and root. It runs

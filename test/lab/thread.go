@@ -2,14 +2,12 @@ package lab
 
 import (
 	"fmt"
-	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
-)
 
-// memoryDir, in a test's directory, is where kernels keep their guests' memory.
-const memoryDir = "memory"
+	"github.com/dozo-dev/dozo/test/lab/uml"
+)
 
 // thread is one operating-system thread with mount and network namespaces of
 // its own. What is started on it lives in those namespaces and is killed with
@@ -63,29 +61,5 @@ func separate(dir string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("make namespaces: %w; run the test as root, in a container with CAP_SYS_ADMIN", err)
 	}
-	steps := []struct {
-		what string
-		do   func() error
-	}{
-		{"make mounts private", func() error {
-			// Not private: a copy of somebody's mount would keep its device busy after they unmounted it.
-			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
-		}},
-		{"bind " + dir, func() error { return unix.Mount(dir, dir, "", unix.MS_BIND, "") }},
-		{"make the host's files read-only", func() error {
-			return unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-		}},
-		{"make " + dir + " writable", func() error {
-			return unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
-		}},
-		{"mount the guests' memory", func() error {
-			return unix.Mount("lab", filepath.Join(dir, memoryDir), "tmpfs", 0, "size=90%,mode=0700")
-		}},
-	}
-	for _, step := range steps {
-		if err := step.do(); err != nil {
-			return fmt.Errorf("%s: %w", step.what, err)
-		}
-	}
-	return nil
+	return uml.Confine(dir)
 }

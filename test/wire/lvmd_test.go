@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/wire"
 )
 
@@ -120,6 +121,36 @@ func (d *daemon) connect() *wire.Client {
 	}
 	d.t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// TestSilent: a process that is stopped keeps its end of the socket open. The caller is not kept for ever,
+// and finds it when it goes on.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	d := start(t, t.TempDir())
+	c := d.connect()
+	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := c.Get(t.Context(), "v"); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("got %v (%v), want unavailable", err, errs.KindOf(err))
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %v to notice", took)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		_, err := c.Get(t.Context(), "v")
+		if errs.Is(err, errs.NotFound) {
+			return
+		}
+		if !errs.Is(err, errs.Unavailable) || time.Now().After(end) {
+			t.Fatalf("it goes on, and the answer is %v", err)
+		}
+	}
 }
 
 // TestStop: SIGTERM ends it in order, and takes the socket away; a second daemon is refused meanwhile.

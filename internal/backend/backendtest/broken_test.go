@@ -29,6 +29,7 @@ type hooks struct {
 	mark           func(*fake.Backend, context.Context, backend.ID) (backend.Mark, error)
 	setMark        func(*fake.Backend, context.Context, backend.ID, backend.Mark) error
 	check          func(*fake.Backend, context.Context, backend.ID) ([]backend.Problem, error)
+	modify         func(*fake.Backend, context.Context, backend.ID, backend.Limits) (backend.Volume, error)
 }
 
 // broken is a fake with hooks.
@@ -133,6 +134,13 @@ func (b *broken) Deactivate(ctx context.Context, id backend.ID) error {
 		return b.Backend.Deactivate(ctx, id)
 	}
 	return b.h.deactivate(b.Backend, ctx, id)
+}
+
+func (b *broken) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	if b.h.modify == nil {
+		return b.Backend.Modify(ctx, id, l)
+	}
+	return b.h.modify(b.Backend, ctx, id, l)
 }
 
 func (b *broken) Mark(ctx context.Context, id backend.ID) (backend.Mark, error) {

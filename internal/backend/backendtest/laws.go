@@ -11,6 +11,7 @@ func laws() []law {
 		capacityLaws(),
 		nodeLaws(),
 		markLaws(),
+		limitLaws(),
 		copyLaws(),
 		snapshotLaws(),
 		groupLaws(),

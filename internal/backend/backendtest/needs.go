@@ -30,6 +30,10 @@ func checker() need {
 	return need{"not a Checker", func(e *env) bool { return e.caps.Checker != nil }}
 }
 
+func modifier() need {
+	return need{"not a Modifier", func(e *env) bool { return e.caps.Modifier != nil }}
+}
+
 func data() need {
 	return need{"no way to the data: not an Activator and no Harness.Data", func(e *env) bool {
 		return e.h.Data != nil || e.caps.Activator != nil

@@ -53,6 +53,8 @@ var _ interface {
 	backend.Checker
 } = (*Backend)(nil)
 
+var _ backend.Modifier = (*Backend)(nil)
+
 // disk is what outlives a process: [Backend.Reopen] shares it.
 type disk struct {
 	o Options
@@ -103,6 +105,7 @@ func Kind(o Options) backend.Kind {
 		MinSize:     MinSize,
 		MaxSize:     MaxSize,
 		NodeBound:   o.NodeBound,
+		Mask:        func(map[string]string) backend.Mask { return backend.FullMask() },
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -137,7 +140,7 @@ type Errors struct {
 	Create, Delete, Get, List, Capacity, Close                              Step // After of a List comes halfway
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
-	Activate, Deactivate, Mark, SetMark, Check                              Step
+	Activate, Deactivate, Mark, SetMark, Check, Modify                      Step
 }
 
 // Arm changes what will fail.

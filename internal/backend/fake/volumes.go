@@ -35,7 +35,7 @@ func (d *disk) create(r backend.Request) (backend.Volume, error) {
 		return backend.Volume{}, errs.E(errs.NoSpace, "pool %s: %d bytes are free, %d are required", d.o.Pool, free, r.Size)
 	}
 	v := &volume{data: data, mark: mark, Volume: backend.Volume{
-		ID: r.ID, Name: r.Name, Size: r.Size, Source: r.Source, Nodes: d.nodes(), Access: backend.LocalAccess(d.o.Pool, r.ID),
+		ID: r.ID, Name: r.Name, Size: r.Size, Source: r.Source, Nodes: d.nodes(), Access: backend.LocalAccess(d.o.Pool, r.ID), Limits: r.Limits,
 	}}
 	d.volumes[r.ID] = v
 	return v.copy(), nil
@@ -173,6 +173,18 @@ func (b *Backend) Expand(ctx context.Context, id backend.ID, size int64) (backen
 			return backend.Volume{}, errs.E(errs.NoSpace, "pool %s: %d bytes are free, %d more are required", d.o.Pool, free, size-v.Size)
 		}
 		v.Size = max(v.Size, size)
+		return v.copy(), nil
+	})
+}
+
+// Modify is [backend.Modifier].
+func (b *Backend) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	return do(ctx, b, "Modify", func(e *Errors) *Step { return &e.Modify }, func(d *disk) (backend.Volume, error) {
+		v, err := d.volume(id)
+		if err != nil {
+			return backend.Volume{}, err
+		}
+		v.Limits = l
 		return v.copy(), nil
 	})
 }

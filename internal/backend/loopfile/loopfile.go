@@ -58,6 +58,7 @@ func Kind(h *host.Host) backend.Kind {
 		MinSize:     1 << 20,
 		MaxSize:     16<<40 - 1<<20, // ext4's largest file with 4 KiB blocks, rounded down to the granularity
 		NodeBound:   true,
+		Mask:        func(map[string]string) backend.Mask { return backend.FullMask() },
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {
 			return open(ctx, h, c)
 		},
@@ -217,6 +218,8 @@ var _ interface {
 	backend.Marker
 	backend.Checker
 } = (*Backend)(nil)
+
+var _ backend.Modifier = (*Backend)(nil)
 
 // remove clears a directory of the pool and the files that are ever in one: nothing is removed that
 // this package did not make.

@@ -33,6 +33,7 @@ type meta struct {
 	Full    bool           `json:"full,omitempty"`  // all space was allocated at once
 	Sector  int            `json:"sector"`          // bytes; a copy has its source's, or its file system would not mount
 	Mark    backend.Mark   `json:"mark,omitzero"`
+	Limits  backend.Limits `json:"limits,omitzero"` // of a volume
 }
 
 // The two sorts of thing in a pool, as names of the directories they are in.

@@ -20,7 +20,7 @@ import (
 func (b *Backend) volume(i item) backend.Volume {
 	return backend.Volume{
 		ID: i.id, Name: i.meta.Name, Size: i.size, Source: i.meta.Source,
-		Nodes: []string{b.node}, Access: backend.LocalAccess(b.pool, i.id),
+		Nodes: []string{b.node}, Access: backend.LocalAccess(b.pool, i.id), Limits: i.meta.Limits,
 	}
 }
 
@@ -57,7 +57,7 @@ func (b *Backend) make(ctx context.Context, r backend.Request) (item, error) {
 	}
 	i := item{id: r.ID, meta: meta{
 		Version: 1, Name: r.Name, Created: time.Now().UTC(), Source: r.Source,
-		Family: rand.Text(), Full: r.Parameters["allocation"] == "full", Sector: sector,
+		Family: rand.Text(), Full: r.Parameters["allocation"] == "full", Sector: sector, Limits: r.Limits,
 	}}
 	source, err := b.source(r.Source)
 	if err != nil {
@@ -312,4 +312,19 @@ func (b *Backend) SetMark(ctx context.Context, id backend.ID, m backend.Mark) er
 	}
 	i.meta.Mark = m
 	return failed("mark "+string(id), b.writeMeta("mark", i))
+}
+
+// Modify is [backend.Modifier].
+func (b *Backend) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	unlock, err := b.lock(ctx, key(volumes, id))
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	defer unlock()
+	i, err := b.load(volumes, id)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	i.meta.Limits = l
+	return b.volume(i), failed("modify "+string(id), b.writeMeta("modify", i))
 }

@@ -15,11 +15,11 @@ import (
 
 func TestParseProbe(t *testing.T) {
 	for export, want := range map[string]content{
-		"DEVNAME=/dev/x\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n": {kind: "ext4"},
+		"DEVNAME=/dev/x\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n": {name: "ext4", kind: "ext4"},
 		"PTTYPE=dos\n": {what: "a partition table (dos)"},
 		"TYPE=vfat\nUSAGE=filesystem\nPTTYPE=dos\n":   {what: "a partition table (dos)"},
-		"TYPE=LVM2_member\nUSAGE=raid\n":              {what: "LVM2_member (raid)"},
-		"TYPE=crypto_LUKS\nUSAGE=crypto\nVERSION=2\n": {what: "crypto_LUKS (crypto)"},
+		"TYPE=LVM2_member\nUSAGE=raid\n":              {name: "LVM2_member", what: "LVM2_member (raid)"},
+		"TYPE=crypto_LUKS\nUSAGE=crypto\nVERSION=2\n": {name: "crypto_LUKS", what: "crypto_LUKS (crypto)"},
 		"":                   {what: "something that blkid has no type for"},
 		"USAGE=filesystem\n": {what: "something that blkid has no type for"},
 	} {

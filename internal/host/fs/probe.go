@@ -15,6 +15,7 @@ import (
 
 // content is what a probe found on a device.
 type content struct {
+	name string // as blkid calls it, "" for none or several things
 	kind string // the file system's type; "" for none
 	what string // anything else that is there, in words
 	zero bool   // the first block is all zeros
@@ -54,6 +55,25 @@ func probe(ctx context.Context, h *host.Host, device string) (content, error) {
 	return parseProbe(string(out.Stdout)), nil
 }
 
+// Identity is what is on a device, for those who put something else there than a file system.
+type Identity struct {
+	Type  string // as blkid calls it, or in words; "": nothing that it knows
+	Blank bool   // nothing is known there, and the first block is all zeros
+}
+
+// Identify looks at what is on a device, without changing it. An error means that it could not be told.
+func Identify(ctx context.Context, h *host.Host, device string) (Identity, error) {
+	c, err := probe(ctx, h, device)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Type: c.name, Blank: c.zero && c.kind == "" && c.what == ""}
+	if id.Type == "" {
+		id.Type = c.what
+	}
+	return id, nil
+}
+
 func readAround(ctx context.Context, h *host.Host, device string) (first []byte, err error) {
 	size, err := h.DeviceSize("probe.size", device)
 	if err != nil {
@@ -88,9 +108,9 @@ func parseProbe(export string) content {
 	case found["PTTYPE"] != "":
 		return content{what: fmt.Sprintf("a partition table (%s)", found["PTTYPE"])}
 	case found["USAGE"] == "filesystem" && found["TYPE"] != "":
-		return content{kind: found["TYPE"]}
+		return content{name: found["TYPE"], kind: found["TYPE"]}
 	case found["TYPE"] != "":
-		return content{what: fmt.Sprintf("%s (%s)", found["TYPE"], found["USAGE"])}
+		return content{name: found["TYPE"], what: fmt.Sprintf("%s (%s)", found["TYPE"], found["USAGE"])}
 	default:
 		return content{what: "something that blkid has no type for"}
 	}

@@ -633,6 +633,7 @@ type Mask struct {
 	Activator        bool                   `protobuf:"varint,5,opt,name=activator,proto3" json:"activator,omitempty"`
 	Marker           bool                   `protobuf:"varint,6,opt,name=marker,proto3" json:"marker,omitempty"`
 	Checker          bool                   `protobuf:"varint,7,opt,name=checker,proto3" json:"checker,omitempty"`
+	Modifier         bool                   `protobuf:"varint,8,opt,name=modifier,proto3" json:"modifier,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -716,6 +717,13 @@ func (x *Mask) GetChecker() bool {
 	return false
 }
 
+func (x *Mask) GetModifier() bool {
+	if x != nil {
+		return x.Modifier
+	}
+	return false
+}
+
 type Source struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot      string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -778,6 +786,7 @@ type CreateRequest struct {
 	Source        *Source                `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
 	Parameters    map[string]string      `protobuf:"bytes,7,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Nodes         []string               `protobuf:"bytes,8,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Limits        *Limits                `protobuf:"bytes,9,opt,name=limits,proto3" json:"limits,omitempty"` // only for a pool that has Modifier
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -868,6 +877,13 @@ func (x *CreateRequest) GetNodes() []string {
 	return nil
 }
 
+func (x *CreateRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type Volume struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -876,6 +892,7 @@ type Volume struct {
 	Source        *Source                `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	Nodes         []string               `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Access        []byte                 `protobuf:"bytes,6,opt,name=access,proto3" json:"access,omitempty"` // backend.Access in JSON, as PersistentVolumes hold it: it has a version of its own
+	Limits        *Limits                `protobuf:"bytes,7,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +969,142 @@ func (x *Volume) GetAccess() []byte {
 	return nil
 }
 
+func (x *Volume) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits are all that a volume has; 0 is none.
+type Limits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReadBps       int64                  `protobuf:"varint,1,opt,name=read_bps,json=readBps,proto3" json:"read_bps,omitempty"` // bytes a second
+	WriteBps      int64                  `protobuf:"varint,2,opt,name=write_bps,json=writeBps,proto3" json:"write_bps,omitempty"`
+	ReadIops      int64                  `protobuf:"varint,3,opt,name=read_iops,json=readIops,proto3" json:"read_iops,omitempty"` // operations a second
+	WriteIops     int64                  `protobuf:"varint,4,opt,name=write_iops,json=writeIops,proto3" json:"write_iops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Limits) GetReadBps() int64 {
+	if x != nil {
+		return x.ReadBps
+	}
+	return 0
+}
+
+func (x *Limits) GetWriteBps() int64 {
+	if x != nil {
+		return x.WriteBps
+	}
+	return 0
+}
+
+func (x *Limits) GetReadIops() int64 {
+	if x != nil {
+		return x.ReadIops
+	}
+	return 0
+}
+
+func (x *Limits) GetWriteIops() int64 {
+	if x != nil {
+		return x.WriteIops
+	}
+	return 0
+}
+
+type ModifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Limits        *Limits                `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModifyRequest) Reset() {
+	*x = ModifyRequest{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModifyRequest) ProtoMessage() {}
+
+func (x *ModifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModifyRequest.ProtoReflect.Descriptor instead.
+func (*ModifyRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ModifyRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *ModifyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ModifyRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type CapacityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -962,7 +1115,7 @@ type CapacityRequest struct {
 
 func (x *CapacityRequest) Reset() {
 	*x = CapacityRequest{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1127,7 @@ func (x *CapacityRequest) String() string {
 func (*CapacityRequest) ProtoMessage() {}
 
 func (x *CapacityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1140,7 @@ func (x *CapacityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapacityRequest.ProtoReflect.Descriptor instead.
 func (*CapacityRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CapacityRequest) GetPool() string {
@@ -1015,7 +1168,7 @@ type CapacityAnswer struct {
 
 func (x *CapacityAnswer) Reset() {
 	*x = CapacityAnswer{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1180,7 @@ func (x *CapacityAnswer) String() string {
 func (*CapacityAnswer) ProtoMessage() {}
 
 func (x *CapacityAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1193,7 @@ func (x *CapacityAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapacityAnswer.ProtoReflect.Descriptor instead.
 func (*CapacityAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CapacityAnswer) GetTotal() int64 {
@@ -1075,7 +1228,7 @@ type ExpandRequest struct {
 
 func (x *ExpandRequest) Reset() {
 	*x = ExpandRequest{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1240,7 @@ func (x *ExpandRequest) String() string {
 func (*ExpandRequest) ProtoMessage() {}
 
 func (x *ExpandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1253,7 @@ func (x *ExpandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpandRequest.ProtoReflect.Descriptor instead.
 func (*ExpandRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExpandRequest) GetPool() string {
@@ -1137,7 +1290,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1302,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1315,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SnapshotRequest) GetPool() string {
@@ -1210,7 +1363,7 @@ type GroupRequest struct {
 
 func (x *GroupRequest) Reset() {
 	*x = GroupRequest{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1375,7 @@ func (x *GroupRequest) String() string {
 func (*GroupRequest) ProtoMessage() {}
 
 func (x *GroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1388,7 @@ func (x *GroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRequest.ProtoReflect.Descriptor instead.
 func (*GroupRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupRequest) GetPool() string {
@@ -1267,7 +1420,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1432,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1445,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1353,7 +1506,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1518,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1531,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Snapshots) GetSnapshots() []*Snapshot {
@@ -1400,7 +1553,7 @@ type Formatting struct {
 
 func (x *Formatting) Reset() {
 	*x = Formatting{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1565,7 @@ func (x *Formatting) String() string {
 func (*Formatting) ProtoMessage() {}
 
 func (x *Formatting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1578,7 @@ func (x *Formatting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formatting.ProtoReflect.Descriptor instead.
 func (*Formatting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Formatting) GetFs() string {
@@ -1460,7 +1613,7 @@ type SetMarkRequest struct {
 
 func (x *SetMarkRequest) Reset() {
 	*x = SetMarkRequest{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1625,7 @@ func (x *SetMarkRequest) String() string {
 func (*SetMarkRequest) ProtoMessage() {}
 
 func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1638,7 @@ func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarkRequest.ProtoReflect.Descriptor instead.
 func (*SetMarkRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetMarkRequest) GetPool() string {
@@ -1518,7 +1671,7 @@ type CheckAnswer struct {
 
 func (x *CheckAnswer) Reset() {
 	*x = CheckAnswer{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1683,7 @@ func (x *CheckAnswer) String() string {
 func (*CheckAnswer) ProtoMessage() {}
 
 func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1696,7 @@ func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAnswer.ProtoReflect.Descriptor instead.
 func (*CheckAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckAnswer) GetProblems() []*Problem {
@@ -1564,7 +1717,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1729,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1742,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Problem) GetSeverity() uint32 {
@@ -1668,7 +1821,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x18\n" +
 	"\adefault\x18\x03 \x01(\tR\adefault\x12\x1a\n" +
-	"\brequired\x18\x04 \x01(\bR\brequired\"\xd9\x01\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired\"\xf5\x01\n" +
 	"\x04Mask\x12\x1a\n" +
 	"\bexpander\x18\x01 \x01(\bR\bexpander\x12\x16\n" +
 	"\x06cloner\x18\x02 \x01(\bR\x06cloner\x12 \n" +
@@ -1676,10 +1829,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x11group_snapshotter\x18\x04 \x01(\bR\x10groupSnapshotter\x12\x1c\n" +
 	"\tactivator\x18\x05 \x01(\bR\tactivator\x12\x16\n" +
 	"\x06marker\x18\x06 \x01(\bR\x06marker\x12\x18\n" +
-	"\achecker\x18\a \x01(\bR\achecker\"<\n" +
+	"\achecker\x18\a \x01(\bR\achecker\x12\x1a\n" +
+	"\bmodifier\x18\b \x01(\bR\bmodifier\"<\n" +
 	"\x06Source\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
-	"\x06volume\x18\x02 \x01(\tR\x06volume\"\xc1\x02\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\"\xef\x02\n" +
 	"\rCreateRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1690,17 +1844,29 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"parameters\x18\a \x03(\v2+.dozo.wire.v1.CreateRequest.ParametersEntryR\n" +
 	"parameters\x12\x14\n" +
-	"\x05nodes\x18\b \x03(\tR\x05nodes\x1a=\n" +
+	"\x05nodes\x18\b \x03(\tR\x05nodes\x12,\n" +
+	"\x06limits\x18\t \x01(\v2\x14.dozo.wire.v1.LimitsR\x06limits\x1a=\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9c\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xca\x01\n" +
 	"\x06Volume\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12,\n" +
 	"\x06source\x18\x04 \x01(\v2\x14.dozo.wire.v1.SourceR\x06source\x12\x14\n" +
 	"\x05nodes\x18\x05 \x03(\tR\x05nodes\x12\x16\n" +
-	"\x06access\x18\x06 \x01(\fR\x06access\"9\n" +
+	"\x06access\x18\x06 \x01(\fR\x06access\x12,\n" +
+	"\x06limits\x18\a \x01(\v2\x14.dozo.wire.v1.LimitsR\x06limits\"|\n" +
+	"\x06Limits\x12\x19\n" +
+	"\bread_bps\x18\x01 \x01(\x03R\areadBps\x12\x1b\n" +
+	"\twrite_bps\x18\x02 \x01(\x03R\bwriteBps\x12\x1b\n" +
+	"\tread_iops\x18\x03 \x01(\x03R\breadIops\x12\x1d\n" +
+	"\n" +
+	"write_iops\x18\x04 \x01(\x03R\twriteIops\"a\n" +
+	"\rModifyRequest\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12,\n" +
+	"\x06limits\x18\x03 \x01(\v2\x14.dozo.wire.v1.LimitsR\x06limits\"9\n" +
 	"\x0fCapacityRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\"c\n" +
@@ -1774,7 +1940,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Mark\x12\x14.dozo.wire.v1.Target\x1a\x18.dozo.wire.v1.Formatting\x12>\n" +
 	"\aSetMark\x12\x1c.dozo.wire.v1.SetMarkRequest\x1a\x13.dozo.wire.v1.Event0\x012C\n" +
 	"\aChecker\x128\n" +
-	"\x05Check\x12\x14.dozo.wire.v1.Target\x1a\x19.dozo.wire.v1.CheckAnswerB5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
+	"\x05Check\x12\x14.dozo.wire.v1.Target\x1a\x19.dozo.wire.v1.CheckAnswer2H\n" +
+	"\bModifier\x12<\n" +
+	"\x06Modify\x12\x1b.dozo.wire.v1.ModifyRequest\x1a\x13.dozo.wire.v1.Event0\x01B5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1789,7 +1957,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_wire_proto_goTypes = []any{
 	(Error_Kind)(0),         // 0: dozo.wire.v1.Error.Kind
 	(*Nothing)(nil),         // 1: dozo.wire.v1.Nothing
@@ -1804,74 +1972,81 @@ var file_wire_proto_goTypes = []any{
 	(*Source)(nil),          // 10: dozo.wire.v1.Source
 	(*CreateRequest)(nil),   // 11: dozo.wire.v1.CreateRequest
 	(*Volume)(nil),          // 12: dozo.wire.v1.Volume
-	(*CapacityRequest)(nil), // 13: dozo.wire.v1.CapacityRequest
-	(*CapacityAnswer)(nil),  // 14: dozo.wire.v1.CapacityAnswer
-	(*ExpandRequest)(nil),   // 15: dozo.wire.v1.ExpandRequest
-	(*SnapshotRequest)(nil), // 16: dozo.wire.v1.SnapshotRequest
-	(*GroupRequest)(nil),    // 17: dozo.wire.v1.GroupRequest
-	(*Snapshot)(nil),        // 18: dozo.wire.v1.Snapshot
-	(*Snapshots)(nil),       // 19: dozo.wire.v1.Snapshots
-	(*Formatting)(nil),      // 20: dozo.wire.v1.Formatting
-	(*SetMarkRequest)(nil),  // 21: dozo.wire.v1.SetMarkRequest
-	(*CheckAnswer)(nil),     // 22: dozo.wire.v1.CheckAnswer
-	(*Problem)(nil),         // 23: dozo.wire.v1.Problem
-	nil,                     // 24: dozo.wire.v1.CreateRequest.ParametersEntry
+	(*Limits)(nil),          // 13: dozo.wire.v1.Limits
+	(*ModifyRequest)(nil),   // 14: dozo.wire.v1.ModifyRequest
+	(*CapacityRequest)(nil), // 15: dozo.wire.v1.CapacityRequest
+	(*CapacityAnswer)(nil),  // 16: dozo.wire.v1.CapacityAnswer
+	(*ExpandRequest)(nil),   // 17: dozo.wire.v1.ExpandRequest
+	(*SnapshotRequest)(nil), // 18: dozo.wire.v1.SnapshotRequest
+	(*GroupRequest)(nil),    // 19: dozo.wire.v1.GroupRequest
+	(*Snapshot)(nil),        // 20: dozo.wire.v1.Snapshot
+	(*Snapshots)(nil),       // 21: dozo.wire.v1.Snapshots
+	(*Formatting)(nil),      // 22: dozo.wire.v1.Formatting
+	(*SetMarkRequest)(nil),  // 23: dozo.wire.v1.SetMarkRequest
+	(*CheckAnswer)(nil),     // 24: dozo.wire.v1.CheckAnswer
+	(*Problem)(nil),         // 25: dozo.wire.v1.Problem
+	nil,                     // 26: dozo.wire.v1.CreateRequest.ParametersEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	12, // 0: dozo.wire.v1.Event.volume:type_name -> dozo.wire.v1.Volume
-	19, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
+	21, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
 	0,  // 2: dozo.wire.v1.Error.kind:type_name -> dozo.wire.v1.Error.Kind
 	7,  // 3: dozo.wire.v1.HelloAnswer.kind:type_name -> dozo.wire.v1.Kind
 	9,  // 4: dozo.wire.v1.HelloAnswer.mask:type_name -> dozo.wire.v1.Mask
 	8,  // 5: dozo.wire.v1.Kind.parameters:type_name -> dozo.wire.v1.Parameter
 	10, // 6: dozo.wire.v1.CreateRequest.source:type_name -> dozo.wire.v1.Source
-	24, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
-	10, // 8: dozo.wire.v1.Volume.source:type_name -> dozo.wire.v1.Source
-	16, // 9: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
-	18, // 10: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
-	20, // 11: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
-	23, // 12: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
-	2,  // 13: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
-	11, // 14: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
-	3,  // 15: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
-	3,  // 16: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
-	2,  // 17: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
-	13, // 18: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
-	15, // 19: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
-	3,  // 20: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
-	16, // 21: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
-	3,  // 22: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
-	3,  // 23: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
-	2,  // 24: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
-	17, // 25: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
-	3,  // 26: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
-	3,  // 27: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
-	3,  // 28: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
-	21, // 29: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
-	3,  // 30: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
-	6,  // 31: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
-	4,  // 32: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
-	4,  // 33: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
-	12, // 34: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
-	12, // 35: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
-	14, // 36: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
-	4,  // 37: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
-	1,  // 38: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
-	4,  // 39: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
-	4,  // 40: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
-	18, // 41: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
-	18, // 42: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
-	4,  // 43: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
-	4,  // 44: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
-	4,  // 45: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
-	20, // 46: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
-	4,  // 47: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
-	22, // 48: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
-	31, // [31:49] is the sub-list for method output_type
-	13, // [13:31] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	26, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
+	13, // 8: dozo.wire.v1.CreateRequest.limits:type_name -> dozo.wire.v1.Limits
+	10, // 9: dozo.wire.v1.Volume.source:type_name -> dozo.wire.v1.Source
+	13, // 10: dozo.wire.v1.Volume.limits:type_name -> dozo.wire.v1.Limits
+	13, // 11: dozo.wire.v1.ModifyRequest.limits:type_name -> dozo.wire.v1.Limits
+	18, // 12: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
+	20, // 13: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
+	22, // 14: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
+	25, // 15: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
+	2,  // 16: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
+	11, // 17: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
+	3,  // 18: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
+	3,  // 19: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
+	2,  // 20: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
+	15, // 21: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
+	17, // 22: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
+	3,  // 23: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
+	18, // 24: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
+	3,  // 25: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
+	3,  // 26: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
+	2,  // 27: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
+	19, // 28: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
+	3,  // 29: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
+	3,  // 30: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
+	3,  // 31: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
+	23, // 32: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
+	3,  // 33: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
+	14, // 34: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
+	6,  // 35: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
+	4,  // 36: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
+	4,  // 37: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
+	12, // 38: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
+	12, // 39: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
+	16, // 40: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
+	4,  // 41: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
+	1,  // 42: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
+	4,  // 43: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
+	4,  // 44: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
+	20, // 45: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
+	20, // 46: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
+	4,  // 47: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
+	4,  // 48: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
+	4,  // 49: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
+	22, // 50: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
+	4,  // 51: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
+	24, // 52: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
+	4,  // 53: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
+	35, // [35:54] is the sub-list for method output_type
+	16, // [16:35] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1891,9 +2066,9 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
-			NumServices:   9,
+			NumServices:   10,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,

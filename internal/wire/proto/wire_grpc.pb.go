@@ -1303,3 +1303,106 @@ var Checker_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "wire.proto",
 }
+
+const (
+	Modifier_Modify_FullMethodName = "/dozo.wire.v1.Modifier/Modify"
+)
+
+// ModifierClient is the client API for Modifier service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+type ModifierClient interface {
+	Modify(ctx context.Context, in *ModifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+}
+
+type modifierClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewModifierClient(cc grpc.ClientConnInterface) ModifierClient {
+	return &modifierClient{cc}
+}
+
+func (c *modifierClient) Modify(ctx context.Context, in *ModifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Modifier_ServiceDesc.Streams[0], Modifier_Modify_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ModifyRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Modifier_ModifyClient = grpc.ServerStreamingClient[Event]
+
+// ModifierServer is the server API for Modifier service.
+// All implementations should embed UnimplementedModifierServer
+// for forward compatibility.
+type ModifierServer interface {
+	Modify(*ModifyRequest, grpc.ServerStreamingServer[Event]) error
+}
+
+// UnimplementedModifierServer should be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedModifierServer struct{}
+
+func (UnimplementedModifierServer) Modify(*ModifyRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Modify not implemented")
+}
+func (UnimplementedModifierServer) testEmbeddedByValue() {}
+
+// UnsafeModifierServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ModifierServer will
+// result in compilation errors.
+type UnsafeModifierServer interface {
+	mustEmbedUnimplementedModifierServer()
+}
+
+func RegisterModifierServer(s grpc.ServiceRegistrar, srv ModifierServer) {
+	// If the following call panics, it indicates UnimplementedModifierServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Modifier_ServiceDesc, srv)
+}
+
+func _Modifier_Modify_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ModifyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ModifierServer).Modify(m, &grpc.GenericServerStream[ModifyRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Modifier_ModifyServer = grpc.ServerStreamingServer[Event]
+
+// Modifier_ServiceDesc is the grpc.ServiceDesc for Modifier service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Modifier_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dozo.wire.v1.Modifier",
+	HandlerType: (*ModifierServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Modify",
+			Handler:       _Modifier_Modify_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "wire.proto",
+}

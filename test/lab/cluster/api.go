@@ -83,7 +83,7 @@ type apiObject struct {
 	Metadata struct{ Name string }
 	Status   struct {
 		Conditions []condition
-		NodeInfo   struct{ KubeletVersion, ContainerRuntimeVersion string }
+		NodeInfo   struct{ KubeletVersion, ContainerRuntimeVersion, KernelVersion, BootID string }
 	}
 }
 
@@ -105,6 +105,16 @@ func (c *apiClient) nodes(ctx context.Context) ([]apiObject, error) {
 	}
 	var list struct{ Items []apiObject }
 	return list.Items, json.Unmarshal(body, &list)
+}
+
+// node reads one node.
+func (c *apiClient) node(ctx context.Context, name string) (apiObject, error) {
+	body, err := c.get(ctx, "/api/v1/nodes/"+name)
+	if err != nil {
+		return apiObject{}, err
+	}
+	var object apiObject
+	return object, json.Unmarshal(body, &object)
 }
 
 // deployment reads one deployment.

@@ -14,7 +14,7 @@ import (
 const (
 	etcdURL      = "http://127.0.0.1:2379"
 	etcdPeerURL  = "http://127.0.0.1:2380"
-	readyTimeout = 3 * time.Minute
+	readyTimeout = 5 * time.Minute
 )
 
 // clusterInit is process 1 of the cluster's namespaces: RUN-DIRECTORY.
@@ -51,10 +51,8 @@ func clusterManager(args []string) error {
 	if err := s.startStore(sup); err != nil {
 		return err
 	}
-	for _, n := range s.Nodes {
-		if err := s.startNode(n, events, sup); err != nil {
-			return fmt.Errorf("starting node %s: %w", n.Name, err)
-		}
+	if err := s.startNodes(events, sup); err != nil {
+		return err
 	}
 	api, err := newAPIClient(filepath.Join(s.Run, "pki"), serverURL)
 	if err != nil {
@@ -86,37 +84,14 @@ func startForwarder() error {
 
 // startStore starts etcd and the API server, which waits for etcd by itself.
 func (s *spec) startStore(sup *supervisor) error {
-	pki := func(name string) string { return filepath.Join(s.pkiDir(), name) }
-	// A lab's data need not survive a power cut; its speed is worth more.
-	if err := sup.start("etcd", filepath.Join(s.Bin, "etcd"),
-		"--data-dir="+filepath.Join(s.Run, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
-		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
-		"--listen-peer-urls="+etcdPeerURL, "--initial-advertise-peer-urls="+etcdPeerURL,
-		"--initial-cluster=default="+etcdPeerURL,
-	); err != nil {
+	store := apiStore{
+		bin: s.Bin, pki: s.pkiDir(), data: filepath.Join(s.Run, "etcd"),
+		etcd: etcdURL, peer: etcdPeerURL, bind: "0.0.0.0", address: hostAddress, port: 6443,
+	}
+	if err := sup.start("etcd", store.etcdCommand()...); err != nil {
 		return err
 	}
-	return sup.start("kube-apiserver", filepath.Join(s.Bin, "kube-apiserver"),
-		"--etcd-servers="+etcdURL,
-		"--bind-address=0.0.0.0", "--advertise-address="+hostAddress, "--secure-port=6443",
-		"--cert-dir="+s.pkiDir(),
-		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"),
-		"--client-ca-file="+pki("ca.crt"),
-		"--kubelet-client-certificate="+pki("admin.crt"), "--kubelet-client-key="+pki("admin.key"),
-		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
-		"--requestheader-client-ca-file="+pki("ca.crt"), "--requestheader-allowed-names="+frontProxy,
-		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
-		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
-		"--proxy-client-cert-file="+pki(frontProxy+".crt"), "--proxy-client-key-file="+pki(frontProxy+".key"),
-		"--service-account-key-file="+pki("sa.pub"), "--service-account-signing-key-file="+pki("sa.key"),
-		"--service-account-issuer=https://kubernetes.default.svc."+clusterDomain,
-		"--service-cluster-ip-range="+serviceNetwork,
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		// No kube-proxy runs beside the API server, so webhooks are reached by
-		// their endpoints and not by their Service's address.
-		"--enable-aggregator-routing=true",
-		"--allow-privileged=true", "--v=1",
-	)
+	return sup.start("kube-apiserver", store.serverCommand()...)
 }
 
 // startControllers starts what needs a ready API server.
@@ -139,6 +114,27 @@ func (s *spec) startControllers(sup *supervisor) error {
 		"--authorization-kubeconfig="+pki("scheduler.kubeconfig"),
 		"--cert-dir="+s.pkiDir(), "--leader-elect=false", "--v=1",
 	)
+}
+
+// startNodes starts nodes of either kind.
+func (s *spec) startNodes(events *os.File, sup *supervisor) error {
+	start := func(n nodeSpec) error { return s.startNode(n, events, sup) }
+	if s.Guest != nil {
+		if err := connectGuests(context.Background(), s); err != nil {
+			return err
+		}
+		supply := newSupply(s, sup)
+		if err := supply.serve(); err != nil {
+			return err
+		}
+		start = func(n nodeSpec) error { return supply.set(n.Name, powerOn) }
+	}
+	for _, n := range s.Nodes {
+		if err := start(n); err != nil {
+			return fmt.Errorf("starting node %s: %w", n.Name, err)
+		}
+	}
+	return nil
 }
 
 // startNode starts a node's init in nested namespaces and plugs its cable in.

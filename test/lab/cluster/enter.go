@@ -4,32 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// Exec runs a program inside a node, or beside the control plane when node is
-// empty, with this process' standard streams.
-func (l *Lab) Exec(node string, args []string) error {
-	proc, err := l.procDir(node)
-	if err != nil {
-		return err
-	}
-	// The namespaces become this thread's and then the child's. The thread
-	// never returns to the runtime's pool.
-	runtime.LockOSThread()
-	if err := enterNamespaces(proc); err != nil {
-		return err
-	}
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
-}
 
 // procDir is the /proc directory, as seen from here, of the init in question.
 // A node's process number is one of the cluster's namespace, so it is looked

@@ -117,7 +117,8 @@ func seedManager(args []string) error {
 	if err := poll(ctx, time.Minute, 100*time.Millisecond, containerdReady); err != nil {
 		return err
 	}
-	if _, err := ctrImport(ctx, containerdSocket, filepath.Join(work, "images.tar")); err != nil {
+	load := command{args: ctrImportArgs(filepath.Join(work, "images.tar")), timeout: importTimeout}
+	if _, err := load.run(ctx); err != nil {
 		return err
 	}
 	unix.Sync()

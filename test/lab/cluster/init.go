@@ -21,12 +21,15 @@ const (
 type Stage string
 
 // The stages: the two kinds of init (process 1 of their namespaces), the
-// managers that each starts, and the one that fills the image store.
+// managers that each starts, what a node with a kernel of its own is outside
+// and inside, and the one that fills the image store.
 const (
 	StageClusterInit Stage = "__cluster-init"
 	StageCluster     Stage = "__cluster"
 	StageNodeInit    Stage = "__node-init"
 	StageNode        Stage = "__node"
+	StageGuestKernel Stage = "__guest-kernel"
+	StageGuestNode   Stage = "__guest-node"
 	StageSeedInit    Stage = "__seed-init"
 	StageSeed        Stage = "__seed"
 )
@@ -41,6 +44,8 @@ func RunStage(args []string) (bool, error) {
 		StageCluster:     clusterManager,
 		StageNodeInit:    nodeInit,
 		StageNode:        nodeManager,
+		StageGuestKernel: guestKernel,
+		StageGuestNode:   guestNode,
 		StageSeedInit:    seedInit,
 		StageSeed:        seedManager,
 	}

@@ -17,7 +17,7 @@ type Installation struct {
 const (
 	installNamespace = "dozo"
 	installRelease   = "dozo"
-	installTimeout   = 3 * time.Minute
+	installTimeout   = 5 * time.Minute
 	helmBuildTimeout = 30 * time.Minute
 )
 
@@ -33,9 +33,9 @@ metadata:
 // Install builds Dozo from this source, installs it or brings the installation
 // up to date, and proves that a claim is bound and a pod writes to it.
 func (l *Lab) Install(ctx context.Context, in Installation) error {
-	s, err := readSpec(l.Run())
+	s, err := l.spec()
 	if err != nil {
-		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+		return err
 	}
 	tools, err := l.toolchain(ctx)
 	if err != nil {
@@ -156,7 +156,7 @@ func (l *Lab) proveVolume(ctx context.Context, tools toolchain) error {
 	kubectl := func(args ...string) ([]byte, error) {
 		return command{
 			args:    append([]string{tools.path("kubectl"), "--kubeconfig", l.Kubeconfig(), "--namespace", "default"}, args...),
-			timeout: 2 * time.Minute,
+			timeout: 4 * time.Minute,
 		}.run(ctx)
 	}
 	there, err := kubectl("get", "pod/lab-proof", "--ignore-not-found", "--output", "name")
@@ -172,7 +172,7 @@ func (l *Lab) proveVolume(ctx context.Context, tools toolchain) error {
 		{"claim bound", "pvc/lab-proof", "jsonpath={.status.phase}=Bound"},
 		{"pod running on it", "pod/lab-proof", "condition=Ready"},
 	} {
-		if _, err := kubectl("wait", wait.object, "--for", wait.until, "--timeout", "90s"); err != nil {
+		if _, err := kubectl("wait", wait.object, "--for", wait.until, "--timeout", "3m"); err != nil {
 			return fmt.Errorf("no %s: %w", wait.what, err)
 		}
 		l.Progress.Step("%s after %.1fs", wait.what, time.Since(start).Seconds())

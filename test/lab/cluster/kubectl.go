@@ -12,9 +12,9 @@ import (
 
 // Kubectl becomes kubectl, as the administrator.
 func (l *Lab) Kubectl(_ context.Context, args []string) error {
-	s, err := readSpec(l.Run())
+	s, err := l.spec()
 	if err != nil {
-		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+		return err
 	}
 	program := filepath.Join(s.Bin, "kubectl")
 	env := append(os.Environ(), "KUBECONFIG="+l.Kubeconfig())
@@ -23,9 +23,9 @@ func (l *Lab) Kubectl(_ context.Context, args []string) error {
 
 // Env prints what a shell needs to use the lab's programs by name.
 func (l *Lab) Env(_ context.Context, out io.Writer) error {
-	s, err := readSpec(l.Run())
+	s, err := l.spec()
 	if err != nil {
-		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+		return err
 	}
 	_, err = fmt.Fprintf(out, "export KUBECONFIG='%s'\nexport PATH='%s':\"$PATH\"\n", l.Kubeconfig(), s.Bin)
 	return err

@@ -72,6 +72,15 @@ func findSource() (string, error) {
 // Run is the directory of the running lab; down removes it.
 func (l *Lab) Run() string { return filepath.Join(l.Cache, "run", l.Name) }
 
+// spec reads what the running lab is.
+func (l *Lab) spec() (*spec, error) {
+	s, err := readSpec(l.Run())
+	if err != nil {
+		return nil, fmt.Errorf("lab %q is not up: %w", l.Name, err)
+	}
+	return s, nil
+}
+
 // Kubeconfig is the administrator's, usable outside the lab's namespaces.
 func (l *Lab) Kubeconfig() string { return filepath.Join(l.Run(), "admin.kubeconfig") }
 

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/agent"
 )
 
 // newTestLab returns a lab of the test's own, which shares nothing with a
 // running one but the cache. DOZO_LAB=off skips; anything missing fails, since
 // a test that quietly does not run proves nothing.
-func newTestLab(t *testing.T) *Lab {
+func newTestLab(t *testing.T, kernel Kernel) *Lab {
 	t.Helper()
 	if os.Getenv("DOZO_LAB") == "off" {
 		t.Skip("SKIPPED: DOZO_LAB=off; the cluster tier of the lab is NOT tested")
@@ -23,7 +25,7 @@ func newTestLab(t *testing.T) *Lab {
 		t.Fatal(err)
 	}
 	lab.Name = "selftest"
-	if err := lab.Prerequisites(); err != nil {
+	if err := lab.Prerequisites(kernel); err != nil {
 		t.Fatal(err)
 	}
 	tools, err := lab.toolchain(t.Context())
@@ -38,21 +40,40 @@ func newTestLab(t *testing.T) *Lab {
 
 // TestLab starts a cluster, uses it, ends it, and looks for what it left.
 func TestLab(t *testing.T) {
-	lab := newTestLab(t)
+	lab := newTestLab(t, KernelHost)
+	useLab(t, lab, Config{Nodes: 2}, func(t *testing.T) {
+		if err := lab.Crash(t.Context(), "n1"); err == nil || !strings.Contains(err.Error(), "--kernel guest") {
+			t.Errorf("a node without power of its own is crashed: %v", err)
+		}
+		loops := []string{attachLoop(t, lab, "/mnt/kept", false), attachLoop(t, lab, "/mnt/deleted", true)}
+		t.Cleanup(func() { // after the lab's end
+			for _, loop := range loops {
+				if backing := loopBacking(loop); strings.Contains(backing, loopFileName) {
+					t.Errorf("%s is still attached to %s", loop, backing)
+				}
+			}
+		})
+	})
+}
+
+// useLab takes a lab through what both kinds of node have in common, with more
+// in between.
+func useLab(t *testing.T, lab *Lab, c Config, more func(*testing.T)) {
 	before := hostState(t, lab)
 	t.Cleanup(func() {
 		if err := lab.Down(context.Background()); err != nil {
 			t.Error("taking the lab down:", err)
 		}
 	})
-	if err := lab.Up(t.Context(), 2, false); err != nil {
+	if err := lab.Up(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("pods", func(t *testing.T) { testPods(t, lab) })
 	t.Run("images", func(t *testing.T) { testImages(t, lab) })
 	t.Run("nodes are apart", func(t *testing.T) { testNodesApart(t, lab) })
 	t.Run("node authorization", func(t *testing.T) { testNodeAuthorization(t, lab) })
-	loops := []string{attachLoop(t, lab, "/mnt/kept", false), attachLoop(t, lab, "/mnt/deleted", true)}
+	t.Run("exec", func(t *testing.T) { testExec(t, lab) })
+	more(t)
 	inside := namespacesOf(t, lab)
 	start := time.Now()
 	if err := lab.Down(t.Context()); err != nil {
@@ -61,11 +82,6 @@ func TestLab(t *testing.T) {
 	t.Logf("down took %v", time.Since(start))
 	if left := processesIn(t, inside); len(left) > 0 {
 		t.Errorf("processes are left in the lab's namespaces: %v", left)
-	}
-	for _, loop := range loops {
-		if backing := loopBacking(loop); strings.Contains(backing, loopFileName) {
-			t.Errorf("%s is still attached to %s", loop, backing)
-		}
 	}
 	if after := hostState(t, lab); after != before {
 		t.Errorf("the host changed.\nbefore:\n%s\nafter:\n%s", before, after)
@@ -101,7 +117,7 @@ spec:
 // service account tokens.
 func testPods(t *testing.T, lab *Lab) {
 	kubectl(t, lab, probeManifest, "apply", "-f", "-")
-	kubectl(t, lab, "", "rollout", "status", "daemonset/probe", "--timeout=90s")
+	kubectl(t, lab, "", "rollout", "status", "daemonset/probe", "--timeout=5m")
 	pods := strings.Fields(kubectl(t, lab, "", "get", "pods", "-l", "app=probe", "-o", "name"))
 	if len(pods) != 2 {
 		t.Fatalf("%d pods, not one per node: %v", len(pods), pods)
@@ -119,9 +135,8 @@ func testPods(t *testing.T, lab *Lab) {
 		}
 	}
 	for _, node := range []string{"n1", "n2"} {
-		file := filepath.Join(nodeRootPath(t, lab, node), "var/lib/probe/m/file")
-		if data, err := os.ReadFile(file); err != nil || string(data) != "propagated\n" {
-			t.Errorf("the mount does not show on %s: %q, %v", node, data, err)
+		if got := onNode(t, lab, node, "cat", "/var/lib/probe/m/file"); got != "propagated\n" {
+			t.Errorf("the mount does not show on %s: %q", node, got)
 		}
 	}
 	if _, err := os.Stat("/var/lib/probe"); err == nil {
@@ -161,14 +176,28 @@ func testImages(t *testing.T, lab *Lab) {
 
 // testNodesApart proves that a node's files are its own.
 func testNodesApart(t *testing.T, lab *Lab) {
-	file := "var/lib/only-n1"
-	if err := os.WriteFile(filepath.Join(nodeRootPath(t, lab, "n1"), file), nil, 0o600); err != nil {
-		t.Fatal(err)
+	const file = "/var/lib/only-n1"
+	onNode(t, lab, "n1", "touch", file)
+	if got := onNode(t, lab, "n2", "find", "/var/lib", "-maxdepth", "1", "-name", "only-n1"); got != "" {
+		t.Errorf("a file of n1 shows on n2: %s", got)
 	}
-	for _, other := range []string{nodeRootPath(t, lab, "n2"), "/"} {
-		if _, err := os.Stat(filepath.Join(other, file)); err == nil {
-			t.Errorf("a file of n1 shows below %s", other)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a file of n1 shows on the host")
+	}
+}
+
+// testExec proves that streams and exit statuses come through.
+func testExec(t *testing.T, lab *Lab) {
+	for _, node := range []string{"", "n1"} {
+		var out, complaint strings.Builder
+		err := lab.Exec(t.Context(), node, []string{"sh", "-c", "cat; echo no >&2; exit 7"},
+			agent.Streams{In: strings.NewReader("yes"), Out: &out, Err: &complaint})
+		if err == nil || !strings.Contains(err.Error(), "exit status 7") || out.String() != "yes" || complaint.String() != "no\n" {
+			t.Errorf("node %q: %v, printed %q and %q", node, err, &out, &complaint)
 		}
+	}
+	if err := lab.Exec(t.Context(), "n9", []string{"true"}, agent.Streams{}); err == nil {
+		t.Error("a node that the lab does not have runs programs")
 	}
 }
 
@@ -199,29 +228,47 @@ func testNodeAuthorization(t *testing.T, lab *Lab) {
 // kubectl runs kubectl as the administrator and returns what it prints.
 func kubectl(t *testing.T, lab *Lab, stdin string, args ...string) string {
 	t.Helper()
-	s, err := readSpec(lab.Run())
+	out, err := tryKubectl(t, lab, stdin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func tryKubectl(t *testing.T, lab *Lab, stdin string, args ...string) (string, error) {
+	t.Helper()
+	s, err := lab.spec()
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := command{
 		args:    append([]string{filepath.Join(s.Bin, "kubectl"), "--kubeconfig", lab.Kubeconfig()}, args...),
 		stdin:   strings.NewReader(stdin),
-		timeout: 2 * time.Minute,
+		timeout: 6 * time.Minute,
 	}.run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out)
+	return string(out), err
 }
 
-// nodeRootPath is a node's root directory as seen from the host.
-func nodeRootPath(t *testing.T, lab *Lab, node string) string {
+// onNode runs a program on a node and returns what it prints.
+func onNode(t *testing.T, lab *Lab, node string, args ...string) string {
 	t.Helper()
-	proc, err := lab.procDir(node)
+	out, err := tryOnNode(t, lab, node, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(proc, "root")
+	return out
+}
+
+func tryOnNode(t *testing.T, lab *Lab, node string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, complaint strings.Builder
+	err := lab.Exec(ctx, node, args, agent.Streams{Out: &out, Err: &complaint})
+	if err != nil {
+		return "", fmt.Errorf("node %s: %v: %w: %s", node, args, err, &complaint)
+	}
+	return out.String(), nil
 }
 
 // hostState describes what a lab could leave on the host, as text that does

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,25 +17,11 @@ const loopFileName = "dozo-lab-selftest.img"
 func attachLoop(t *testing.T, lab *Lab, mountpoint string, deleted bool) string {
 	t.Helper()
 	name := filepath.Base(mountpoint) + loopFileName
-	image := filepath.Join(nodeRootPath(t, lab, "n1"), "var/lib", name)
-	file, err := os.Create(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := file.Truncate(32 << 20); err != nil {
-		t.Fatal(err)
-	}
-	if err := file.Close(); err != nil {
-		t.Fatal(err)
-	}
 	run := func(args ...string) string {
 		t.Helper()
-		out, err := command{args: append([]string{"nsenter", "--mount=" + mountNamespace(t, lab, "n1"), "--"}, args...), timeout: time.Minute}.run(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(out))
+		return strings.TrimSpace(onNode(t, lab, "n1", args...))
 	}
+	run("truncate", "--size", "32M", "/var/lib/"+name)
 	device := run("losetup", "--find", "--show", "/var/lib/"+name)
 	run("mkfs.ext4", "-q", device)
 	run("mkdir", "-p", mountpoint)
@@ -44,15 +31,6 @@ func attachLoop(t *testing.T, lab *Lab, mountpoint string, deleted bool) string 
 		run("rm", "/var/lib/"+name)
 	}
 	return device
-}
-
-func mountNamespace(t *testing.T, lab *Lab, node string) string {
-	t.Helper()
-	proc, err := lab.procDir(node)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(proc, "ns", "mnt")
 }
 
 // loopBacking is the file behind a loop device, empty if it is free.
@@ -68,20 +46,38 @@ func loopBacking(device string) string {
 func namespacesOf(t *testing.T, lab *Lab) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	for _, node := range []string{"", "n1", "n2"} {
+	roots := []string{""}
+	if s, err := lab.spec(); err != nil {
+		t.Fatal(err)
+	} else if s.Guest == nil {
+		roots = append(roots, "n1", "n2")
+	}
+	for _, node := range roots {
 		proc, err := lab.procDir(node)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range []string{"pid", "net", "mnt"} {
-			name, err := os.Readlink(filepath.Join(proc, "ns", kind))
-			if err != nil {
-				t.Fatal(err)
-			}
-			all[name] = true
-		}
+		addNamespaces(t, all, proc)
+	}
+	// Nodes' kernels are in the cluster's network, and in namespaces of their own besides.
+	for _, link := range processesIn(t, all) {
+		addNamespaces(t, all, filepath.Dir(filepath.Dir(link)))
 	}
 	return all
+}
+
+func addNamespaces(t *testing.T, all map[string]bool, proc string) {
+	t.Helper()
+	for _, kind := range []string{"pid", "net", "mnt"} {
+		name, err := os.Readlink(filepath.Join(proc, "ns", kind))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the process has ended meanwhile
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = true
+	}
 }
 
 // processesIn lists the processes that are in one of the namespaces.

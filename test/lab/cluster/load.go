@@ -1,32 +1,62 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/dozo-dev/dozo/test/lab/agent"
 )
 
 // LoadArchive imports an OCI or docker archive on every node.
 func (l *Lab) LoadArchive(ctx context.Context, archive string) error {
-	s, err := readSpec(l.Run())
+	s, err := l.spec()
 	if err != nil {
-		return fmt.Errorf("lab %q is not up: %w", l.Name, err)
+		return err
 	}
-	for _, n := range s.Nodes {
-		proc, err := l.procDir(n.Name)
-		if err != nil {
+	name := "-"
+	if s.Guest != nil {
+		// Ten times faster than through the network. The lab's directory is one that guests see.
+		copied := filepath.Join(l.Run(), "load.tar")
+		if err := copyFile(archive, copied, 0o600); err != nil {
 			return err
 		}
-		// The node's socket is reached through its root directory; the import
-		// itself happens in the node's containerd.
-		socket := filepath.Join(proc, "root", containerdSocket)
-		if _, err := ctrImport(ctx, socket, archive); err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
-		}
+		defer os.Remove(copied)
+		name = hostRoot + copied
+	}
+	errs := make([]error, len(s.Nodes))
+	var all sync.WaitGroup
+	for i, n := range s.Nodes {
+		all.Go(func() { errs[i] = l.loadOn(ctx, n, archive, name) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// loadOn imports an archive on a node. There it has the given name, "-" for
+// standard input.
+func (l *Lab) loadOn(ctx context.Context, n nodeSpec, archive, name string) error {
+	file, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	ctx, cancel := context.WithTimeout(ctx, importTimeout)
+	defer cancel()
+	streams := agent.Streams{}
+	if name == "-" {
+		streams.In = file
+	}
+	var said bytes.Buffer
+	streams.Err = &said
+	if err := l.Exec(ctx, n.Name, ctrImportArgs(name), streams); err != nil {
+		return fmt.Errorf("node %s: %w: %s", n.Name, err, lastLines(said.String(), 5))
 	}
 	return nil
 }
@@ -93,23 +123,20 @@ func (r ImageRequest) Image(ctx context.Context) (Image, error) {
 
 // Images lists the references in the nodes' image stores.
 func (l *Lab) Images(ctx context.Context) ([]string, error) {
-	s, err := readSpec(l.Run())
-	if err != nil {
-		return nil, fmt.Errorf("lab %q is not up: %w", l.Name, err)
-	}
-	proc, err := l.procDir(s.Nodes[0].Name)
+	s, err := l.spec()
 	if err != nil {
 		return nil, err
 	}
-	out, err := command{
-		args:    []string{"ctr", "--address", filepath.Join(proc, "root", containerdSocket), "-n", "k8s.io", "images", "list", "-q"},
-		timeout: time.Minute,
-	}.run(ctx)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var out, said bytes.Buffer
+	err = l.Exec(ctx, s.Nodes[0].Name, []string{"ctr", "--namespace", imageNamespace, "images", "list", "--quiet"},
+		agent.Streams{Out: &out, Err: &said})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("node %s: list images: %w: %s", s.Nodes[0].Name, err, lastLines(said.String(), 5))
 	}
 	var names []string
-	for name := range strings.FieldsSeq(string(out)) {
+	for name := range strings.FieldsSeq(out.String()) {
 		if !strings.HasPrefix(name, "sha256:") {
 			names = append(names, name)
 		}
@@ -117,10 +144,13 @@ func (l *Lab) Images(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// ctrImport imports an archive into the namespace that the kubelet uses.
-func ctrImport(ctx context.Context, socket, archive string) ([]byte, error) {
-	return command{
-		args:    []string{"ctr", "--address", socket, "-n", "k8s.io", "images", "import", archive},
-		timeout: 5 * time.Minute,
-	}.run(ctx)
+// imageNamespace is the one that the kubelet uses.
+const (
+	imageNamespace = "k8s.io"
+	importTimeout  = 5 * time.Minute
+)
+
+// ctrImportArgs imports an archive, "-" for standard input, beside containerd.
+func ctrImportArgs(archive string) []string {
+	return []string{"ctr", "--namespace", imageNamespace, "images", "import", archive}
 }

@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-const bridge = "br0"
+const (
+	bridge        = "br0"
+	nodeInterface = "eth0"
+)
 
 // ipBatch runs commands of the ip program, all in one call.
 func ipBatch(ctx context.Context, lines ...string) error {
@@ -39,10 +42,20 @@ func clusterNetwork(ctx context.Context, s *spec) error {
 	return enableForwarding()
 }
 
+// connectGuests makes the cables of nodes that are machines: what their kernels
+// connect to stays when they lose power.
+func connectGuests(ctx context.Context, s *spec) error {
+	var lines []string
+	for _, n := range s.Nodes {
+		lines = append(lines, "tuntap add dev "+n.link()+" mode tap", "link set "+n.link()+" master "+bridge+" up")
+	}
+	return ipBatch(ctx, lines...)
+}
+
 // connectNode puts one end of a cable into the node's namespace.
 func connectNode(ctx context.Context, n nodeSpec, pid int) error {
 	return ipBatch(ctx,
-		"link add "+n.link()+" type veth peer name eth0 netns "+strconv.Itoa(pid),
+		"link add "+n.link()+" type veth peer name "+nodeInterface+" netns "+strconv.Itoa(pid),
 		"link set "+n.link()+" master "+bridge+" up",
 	)
 }
@@ -51,8 +64,8 @@ func connectNode(ctx context.Context, n nodeSpec, pid int) error {
 func nodeNetworkUp(ctx context.Context, s *spec, self nodeSpec) error {
 	lines := []string{
 		"link set lo up",
-		"addr add " + self.address() + "/24 dev eth0",
-		"link set eth0 up",
+		"addr add " + self.address() + "/24 dev " + nodeInterface,
+		"link set " + nodeInterface + " up",
 		"route add default via " + hostAddress,
 	}
 	for _, n := range s.Nodes {

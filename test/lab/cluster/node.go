@@ -43,7 +43,7 @@ func nodeInit(args []string) error {
 		// Before the root is a mount of its own: links do not cross mounts.
 		func() error { return cloneImageStore(s.Images, root.path("var/lib/containerd")) },
 		func() error { return root.assemble(s) },
-		func() error { return s.configureNode(n, root) },
+		func() error { return s.configureNode(n, root, "/"+filepath.Join(s.Cgroup, n.Name)) },
 		root.enter,
 		maskSysctls,
 	)
@@ -76,13 +76,21 @@ func nodeManager(args []string) error {
 	if err := os.Setenv("PATH", path); err != nil { // also for the lookups below
 		return err
 	}
-	sup := &supervisor{node: name, logs: nodeLogDir, events: events}
+	if err := startComponents(name, address, &supervisor{node: name, logs: nodeLogDir, events: events}); err != nil {
+		return err
+	}
+	select {} // killed with the namespaces
+}
+
+// startComponents starts a node's components, with the kubelet once the API
+// server is ready.
+func startComponents(name, address string, sup *supervisor) error {
 	if err := sup.start("containerd", "containerd", "--config", containerdConfig); err != nil {
 		return err
 	}
 	ctx := context.Background()
 	if err := poll(ctx, time.Minute, 100*time.Millisecond, containerdReady); err != nil {
-		return fmt.Errorf("containerd does not answer; see %s/containerd.log: %w", nodeLogDir, err)
+		return fmt.Errorf("containerd does not answer; see %s/containerd.log: %w", sup.logs, err)
 	}
 	api, err := newAPIClient("/etc/kubernetes/pki", serverURL)
 	if err != nil {
@@ -96,12 +104,9 @@ func nodeManager(args []string) error {
 		return err
 	}
 	// The conntrack limits are kernel-wide and stay as the host has them.
-	if err := sup.start("kube-proxy", "kube-proxy", "--kubeconfig="+proxyClientFile, "--hostname-override="+name,
+	return sup.start("kube-proxy", "kube-proxy", "--kubeconfig="+proxyClientFile, "--hostname-override="+name,
 		"--proxy-mode=iptables", "--cluster-cidr="+podNetwork, "--conntrack-max-per-core=0",
-		"--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0", "--v=1"); err != nil {
-		return err
-	}
-	select {} // killed with the namespaces
+		"--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0", "--v=1")
 }
 
 // containerdReady asks for the version, the cheapest call.
@@ -110,8 +115,9 @@ func containerdReady(ctx context.Context) error {
 	return err
 }
 
-// configureNode writes the node's files below its root, before it is entered.
-func (s *spec) configureNode(n nodeSpec, root nodeRoot) error {
+// configureNode writes the node's files below its root. The cgroup is where the
+// kubelet makes those of pods.
+func (s *spec) configureNode(n nodeSpec, root nodeRoot, cgroup string) error {
 	dirs := []string{"etc/kubernetes/pki", "etc/containerd", cniConfigDir}
 	if err := makeDirs(root.root, 0o755, dirs...); err != nil {
 		return err
@@ -132,13 +138,13 @@ func (s *spec) configureNode(n nodeSpec, root nodeRoot) error {
 		}
 	}
 	for name, content := range map[string]string{
-		kubeletConfigFile: kubeletConfig("/" + filepath.Join(s.Cgroup, n.Name)),
-		containerdConfig:  containerdToml(),
+		kubeletConfigFile: kubeletConfig(cgroup),
+		containerdConfig:  containerdToml(s.runtime()),
 		filepath.Join(cniConfigDir, "10-bridge.conflist"): cniConfig(n.podSubnet()),
 		"/etc/hostname":    n.Name + "\n",
 		"/etc/machine-id":  fmt.Sprintf("%032x\n", 0xd020+n.Index),
 		"/etc/resolv.conf": "",
-		"/etc/hosts":       "127.0.0.1 localhost\n" + n.address() + " " + n.Name + "\n",
+		"/etc/hosts":       n.hosts(),
 	} {
 		// A link (resolv.conf on many systems) would be followed out of the node.
 		if err := os.RemoveAll(root.path(name)); err != nil {

@@ -34,7 +34,7 @@ volumeStatsAggPeriod: 10s
 }
 
 // containerdToml makes the runtime use cgroups directly, without systemd.
-func containerdToml() string {
+func containerdToml(runtime string) string {
 	return fmt.Sprintf(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = %q
@@ -46,7 +46,8 @@ func containerdToml() string {
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
-`, pauseImage, cniBinDir, cniConfigDir)
+      BinaryName = %q
+`, pauseImage, cniBinDir, cniConfigDir, runtime)
 }
 
 // cniConfig bridges a node's pods; other nodes' pods are routed to.

@@ -9,15 +9,21 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 // Prerequisites says what the lab needs of the machine and does not find.
-func (l *Lab) Prerequisites() error {
+func (l *Lab) Prerequisites(kernel Kernel) error {
 	var missing []error
 	if os.Geteuid() != 0 {
 		missing = append(missing, errors.New("root: namespaces, mounts and loop devices need it"))
 	}
-	for _, program := range []string{"go", "ip", "iptables", "mount", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"} {
+	programs := []string{"go", "ip", "iptables", "mount", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"}
+	if kernel == KernelGuest {
+		programs = append(programs, uml.Kernel, "mmdebstrap", "mkfs.ext4")
+	}
+	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			missing = append(missing, fmt.Errorf("program %s", program))
 		}

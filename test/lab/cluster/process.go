@@ -21,35 +21,38 @@ type process struct {
 
 // findProcess records a running process.
 func findProcess(pid int) (process, error) {
-	state, start, err := processStat(pid)
+	ended, start, err := processStat(pid)
 	if err != nil {
 		return process{}, err
 	}
-	if state == "Z" {
+	if ended {
 		return process{}, fmt.Errorf("process %d has ended", pid)
 	}
 	return process{PID: pid, Start: start}, nil
 }
 
-// processStat reads the state and the start time. The program's name, which
-// comes before them, may itself hold spaces and parentheses.
-func processStat(pid int) (state, start string, err error) {
+// processStat reads whether it has ended, and the start time. The program's
+// name, which comes before them, may itself hold spaces and parentheses. A
+// process whose first thread has ended lives on in others: an init in the one
+// that ends all else in its namespace.
+func processStat(pid int) (ended bool, start string, err error) {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return "", "", err
+		return false, "", err
 	}
 	text := string(data)
 	fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
 	if len(fields) < 20 {
-		return "", "", fmt.Errorf("process %d: short stat line", pid)
+		return false, "", fmt.Errorf("process %d: short stat line", pid)
 	}
-	return fields[0], fields[19], nil
+	state, threads := fields[0], fields[17]
+	return state == "Z" && (threads == "0" || threads == "1"), fields[19], nil
 }
 
 // alive is false once the process is gone or nothing but an exit status.
 func (p process) alive() bool {
-	state, start, err := processStat(p.PID)
-	return err == nil && start == p.Start && state != "Z"
+	ended, start, err := processStat(p.PID)
+	return err == nil && start == p.Start && !ended
 }
 
 func (p process) write(file string) error {

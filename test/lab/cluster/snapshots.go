@@ -46,7 +46,7 @@ func (l *Lab) installSnapshots(ctx context.Context, tools toolchain) error {
 	if err != nil {
 		return err
 	}
-	manifests := bytes.Join([][]byte{rbac, deployment, []byte(distributedSnapshotRBAC)}, []byte("\n---\n"))
+	manifests := bytes.Join([][]byte{rbac, deployment}, []byte("\n---\n"))
 	if err := l.apply(ctx, tools, "-", manifests); err != nil {
 		return err
 	}
@@ -55,13 +55,13 @@ func (l *Lab) installSnapshots(ctx context.Context, tools toolchain) error {
 }
 
 // adaptController points the upstream Deployment at the local image, makes one
-// replica of it, and lets it hand snapshots to per-node snapshotters.
+// replica of it.
 func adaptController(manifest []byte, image string) ([]byte, error) {
 	for _, change := range []struct{ pattern, replacement string }{
 		{`(?m)^(\s+)image: .*$`, "${1}image: " + image},
 		{`(?m)^(\s+replicas:) \d+$`, "${1} 1"},
 		{`(?m)^(\s+minReadySeconds:) \d+$`, "${1} 0"},
-		{`(?m)^(\s+)- "--leader-election=true"$`, "${1}- \"--leader-election=false\"\n${1}- \"--enable-distributed-snapshotting=true\""},
+		{`(?m)^(\s+)- "--leader-election=true"$`, "${1}- \"--leader-election=false\""},
 	} {
 		pattern := regexp.MustCompile(change.pattern)
 		if !pattern.Match(manifest) {
@@ -71,22 +71,6 @@ func adaptController(manifest []byte, image string) ([]byte, error) {
 	}
 	return manifest, nil
 }
-
-// distributedSnapshotRBAC lets the controller see nodes, which it needs to
-// find the one that a volume is on.
-const distributedSnapshotRBAC = `apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: dozo-lab-distributed-snapshots}
-rules:
-- {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: dozo-lab-distributed-snapshots}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: dozo-lab-distributed-snapshots}
-subjects:
-- {kind: ServiceAccount, name: snapshot-controller, namespace: kube-system}
-`
 
 // awaitSnapshots waits for the controller's pod: the first proof that pods
 // start, see the API server's Service and carry a token.

@@ -37,7 +37,8 @@ type spec struct {
 	Images   string // the containerd state that nodes start from
 	Cgroup   string // the lab's cgroup, relative to a hierarchy's root
 	Nodes    []nodeSpec
-	HostPort int // of the API server's forwarder on the host's loopback
+	Guest    *guestSpec // of nodes with kernels of their own; nil: they share the host's
+	HostPort int        // of the API server's forwarder on the host's loopback
 }
 
 // nodeSpec is one node.
@@ -49,10 +50,12 @@ type nodeSpec struct {
 func (n nodeSpec) address() string   { return nodeNetwork + strconv.Itoa(10+n.Index) }
 func (n nodeSpec) podSubnet() string { return fmt.Sprintf("10.244.%d.0/24", n.Index) }
 func (n nodeSpec) link() string      { return "node" + strconv.Itoa(n.Index) }
+func (n nodeSpec) hosts() string     { return "127.0.0.1 localhost\n" + n.address() + " " + n.Name + "\n" }
 
 func (s *spec) nodeDir(name string) string { return filepath.Join(s.Run, "nodes", name) }
 func (s *spec) logDir() string             { return filepath.Join(s.Run, "log") }
 func (s *spec) pkiDir() string             { return filepath.Join(s.Run, "pki") }
+func (s *spec) powerSocket() string        { return filepath.Join(s.Run, "power") }
 
 func (s *spec) node(name string) (nodeSpec, error) {
 	for _, n := range s.Nodes {
@@ -134,7 +137,7 @@ func (s *spec) writeClients(ca *authority) error {
 		file, server string
 		id           identity
 	}{
-		{filepath.Join(s.Run, "admin.kubeconfig"), host, identity{user: "admin", group: "system:masters"}},
+		{filepath.Join(s.Run, "admin.kubeconfig"), host, identity{user: adminUser, group: "system:masters"}},
 		{filepath.Join(s.pkiDir(), "controller-manager.kubeconfig"), serverURL, identity{user: "system:kube-controller-manager"}},
 		{filepath.Join(s.pkiDir(), "scheduler.kubeconfig"), serverURL, identity{user: "system:kube-scheduler"}},
 		{filepath.Join(s.pkiDir(), "front-proxy.kubeconfig"), serverURL, identity{user: frontProxy}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"time"
 )
@@ -27,6 +28,9 @@ func (l *Lab) Status(ctx context.Context, out io.Writer) error {
 	if err := l.printNodes(ctx, out, s); err != nil {
 		fmt.Fprintln(out, "the API server does not answer:", err)
 	}
+	if err := l.printPower(ctx, out, s); err != nil {
+		return err
+	}
 	events, err := l.events()
 	if err != nil {
 		return err
@@ -40,6 +44,23 @@ func (l *Lab) Status(ctx context.Context, out io.Writer) error {
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d components have ended", failed)
+	}
+	return nil
+}
+
+// printPower prints which nodes have none, which the API server notices late.
+func (l *Lab) printPower(ctx context.Context, out io.Writer, s *spec) error {
+	if s.Guest == nil {
+		return nil
+	}
+	for _, n := range s.Nodes {
+		state, err := l.power(ctx, http.MethodGet, n.Name, "")
+		if err != nil {
+			return err
+		}
+		if state == powerOff {
+			fmt.Fprintf(out, "node %s has no power\n", n.Name)
+		}
 	}
 	return nil
 }
@@ -60,8 +81,8 @@ func (l *Lab) printNodes(ctx context.Context, out io.Writer, s *spec) error {
 		if ready {
 			message = "ready"
 		}
-		fmt.Fprintf(out, "node %s  kubelet %s  %s  %s\n", n.Metadata.Name,
-			n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, message)
+		fmt.Fprintf(out, "node %s  kubelet %s  %s  Linux %s  %s\n", n.Metadata.Name,
+			n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, n.Status.NodeInfo.KernelVersion, message)
 	}
 	return nil
 }

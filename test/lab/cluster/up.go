@@ -14,14 +14,15 @@ import (
 	"time"
 )
 
-// Up starts the lab with this many nodes and returns when all are ready. It
-// builds what is not built yet. A lab that does not come up is taken down
-// again unless keep is set.
-func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
-	if nodes < 1 || nodes > maxNodes {
-		return fmt.Errorf("a lab has 1 to %d nodes, not %d", maxNodes, nodes)
+// Up starts the lab and returns when all its nodes are ready. It builds what is
+// not built yet. A lab that does not come up is taken down again unless the
+// configuration keeps it.
+func (l *Lab) Up(ctx context.Context, c Config) error {
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return err
 	}
-	if err := l.Prerequisites(); err != nil {
+	if err := l.Prerequisites(c.Kernel); err != nil {
 		return err
 	}
 	unlock, err := l.lock(ctx, "lab "+l.Name)
@@ -37,12 +38,12 @@ func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
 	if err := l.down(); err != nil { // what a crash left behind
 		return err
 	}
-	tools, store, err := l.provide(ctx)
+	tools, s, err := l.provide(ctx, c)
 	if err != nil {
 		return err
 	}
-	err = l.start(ctx, tools, store, nodes)
-	if err != nil && !keep {
+	err = l.start(ctx, tools, s)
+	if err != nil && !c.Keep {
 		if downErr := l.down(); downErr != nil {
 			return fmt.Errorf("%w; and taking it down failed: %w", err, downErr)
 		}
@@ -50,38 +51,43 @@ func (l *Lab) Up(ctx context.Context, nodes int, keep bool) error {
 	return err
 }
 
-// provide makes what the cache lacks. Labs of one cache take turns at it.
-func (l *Lab) provide(ctx context.Context) (tools toolchain, store string, err error) {
+// provide makes what the cache lacks, and says what the lab will be. Labs of
+// one cache take turns at it.
+func (l *Lab) provide(ctx context.Context, c Config) (tools toolchain, s *spec, err error) {
 	unlock, err := l.lock(ctx, "cache")
 	if err != nil {
-		return tools, "", err
+		return tools, nil, err
 	}
 	defer unlock()
 	if tools, err = l.buildLocked(ctx, false); err != nil {
-		return tools, "", err
+		return tools, nil, err
 	}
-	store, err = l.imageStore(ctx, tools)
-	return tools, store, err
+	store, err := l.imageStore(ctx, tools)
+	if err != nil {
+		return tools, nil, err
+	}
+	s = &spec{Run: l.Run(), Bin: tools.dir, Images: store, Cgroup: l.cgroup()}
+	for i := range c.Nodes {
+		s.Nodes = append(s.Nodes, nodeSpec{Name: "n" + strconv.Itoa(i+1), Index: i + 1})
+	}
+	if c.Kernel == KernelGuest {
+		s.Guest, err = l.provideGuests(ctx, store, c)
+	}
+	return tools, s, err
 }
 
 // start launches the init and waits for the cluster.
-func (l *Lab) start(ctx context.Context, tools toolchain, store string, nodes int) error {
+func (l *Lab) start(ctx context.Context, tools toolchain, s *spec) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	s := &spec{
-		Run: l.Run(), Bin: tools.dir, Images: store, Cgroup: l.cgroup(),
-		HostPort: listener.Addr().(*net.TCPAddr).Port,
-	}
-	for i := range nodes {
-		s.Nodes = append(s.Nodes, nodeSpec{Name: "n" + strconv.Itoa(i+1), Index: i + 1})
-	}
-	if err := l.prepare(s); err != nil {
+	s.HostPort = listener.Addr().(*net.TCPAddr).Port
+	if err := l.prepare(ctx, s); err != nil {
 		return err
 	}
-	l.Progress.Step("starting the control plane and %d nodes", nodes)
+	l.Progress.Step("starting the control plane and %d nodes%s", len(s.Nodes), s.kernels())
 	if err := l.launch(listener.(*net.TCPListener)); err != nil {
 		return err
 	}
@@ -96,7 +102,7 @@ func (l *Lab) start(ctx context.Context, tools toolchain, store string, nodes in
 	if err := l.installSnapshots(ctx, tools); err != nil {
 		return err
 	}
-	if err := l.awaitNodes(ctx, api, nodes); err != nil {
+	if err := l.awaitNodes(ctx, api, len(s.Nodes)); err != nil {
 		return err
 	}
 	if err := l.awaitSnapshots(ctx, api); err != nil {
@@ -110,7 +116,7 @@ func (l *Lab) hostURL(s *spec) string { return "https://127.0.0.1:" + strconv.It
 
 // prepare makes the run directory and everything in it that the processes
 // inside the namespaces find there.
-func (l *Lab) prepare(s *spec) error {
+func (l *Lab) prepare(ctx context.Context, s *spec) error {
 	for _, dir := range []string{l.logDir(), l.nodesDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -121,7 +127,7 @@ func (l *Lab) prepare(s *spec) error {
 			return err
 		}
 	}
-	if err := copySelf(filepath.Join(l.Run(), "lab")); err != nil {
+	if err := l.copySelf(ctx, filepath.Join(l.Run(), "lab"), s.Guest != nil); err != nil {
 		return err
 	}
 	if err := s.write(); err != nil {
@@ -130,17 +136,33 @@ func (l *Lab) prepare(s *spec) error {
 	if err := s.writeCredentials(); err != nil {
 		return err
 	}
+	if s.Guest != nil {
+		return nil // pods are in their kernels' cgroups
+	}
 	return makeCgroups(s.Cgroup, s.Nodes)
 }
 
-// copySelf keeps the program for as long as the lab: "go run" deletes it.
-func copySelf(target string) error {
-	in, err := os.Open(self)
+// copySelf keeps the program for as long as the lab: "go run" deletes it. In
+// guests one with the race detector does not start.
+func (l *Lab) copySelf(ctx context.Context, target string, inGuests bool) error {
+	if inGuests && builtWithRace() {
+		source, err := findSource()
+		if err != nil {
+			return err
+		}
+		_, err = goCommand(filepath.Join(source, "..", "..", ".."), buildTimeout, "build", "-o", target, "./test/lab/cmd/lab").run(ctx)
+		return err
+	}
+	return copyFile(self, target, 0o755)
+}
+
+func copyFile(source, target string, mode os.FileMode) error {
+	in, err := os.Open(source)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
@@ -216,11 +238,23 @@ func (l *Lab) failure() error {
 	return nil
 }
 
-// events reads what the processes inside have reported so far.
+// events reads what the processes inside have reported so far, those in guests
+// to files of their own.
 func (l *Lab) events() ([]event, error) {
 	data, err := os.ReadFile(l.eventsFile())
 	if err != nil {
 		return nil, err
+	}
+	ofGuests, err := filepath.Glob(filepath.Join(l.nodesDir(), "*", filepath.Base(l.eventsFile())))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range ofGuests {
+		more, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		data = append(append(data, '\n'), more...)
 	}
 	var events []event
 	for line := range strings.Lines(string(data)) {

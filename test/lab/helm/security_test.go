@@ -23,9 +23,12 @@ type rule struct{ APIGroups, Resources, Verbs, ResourceNames []string }
 type podSpec struct {
 	HostPID, HostNetwork, HostIPC bool
 	AutomountServiceAccountToken  *bool
-	SecurityContext               struct{ SeccompProfile struct{ Type string } }
-	Containers, InitContainers    []container
-	Volumes                       []struct {
+	SecurityContext               struct {
+		RunAsNonRoot   *bool
+		SeccompProfile struct{ Type string }
+	}
+	Containers, InitContainers []container
+	Volumes                    []struct {
 		Name     string
 		HostPath *struct{ Path string }
 	}
@@ -71,7 +74,10 @@ func TestRules(t *testing.T) {
 						t.Errorf("%s: %s %s: a wildcard in %+v", name, o.Kind, o.Metadata.Name, r)
 					}
 				}
-				for _, never := range []string{"secrets", "nodes", "nodes/status", "nodes/proxy", "pods/exec", "serviceaccounts", "serviceaccounts/token"} {
+				if slices.Contains(r.Resources, "nodes") && !slices.Equal(r.Verbs, []string{"get", "list", "watch"}) {
+					t.Errorf("%s: %s %s may %v nodes", name, o.Kind, o.Metadata.Name, r.Verbs)
+				}
+				for _, never := range []string{"secrets", "nodes/status", "nodes/proxy", "pods/exec", "serviceaccounts", "serviceaccounts/token"} {
 					if slices.Contains(r.Resources, never) {
 						t.Errorf("%s: %s %s may %v %s", name, o.Kind, o.Metadata.Name, r.Verbs, never)
 					}
@@ -89,17 +95,17 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestPods: one container is privileged, and that has no credentials.
+// TestPods: on each node one container is privileged, and nowhere else.
 func TestPods(t *testing.T) {
 	helm := newCommand(t)
-	for name := range cases() {
-		pods := 0
+	for name, drivers := range map[string]int{"plain": 1, "full": 2} {
+		pods := map[string]int{}
 		for _, o := range objects(t, helm.render(t, name)) {
 			p := o.Spec.Template.Spec
 			if len(p.Containers) == 0 {
 				continue
 			}
-			pods++
+			pods[o.Kind]++
 			if p.HostPID || p.HostNetwork || p.HostIPC {
 				t.Errorf("%s: a namespace of the host's", name)
 			}
@@ -109,20 +115,24 @@ func TestPods(t *testing.T) {
 			if p.AutomountServiceAccountToken == nil || *p.AutomountServiceAccountToken {
 				t.Errorf("%s: every container would get the credentials", name)
 			}
-			checkPaths(t, p)
+			controller := o.Kind == "Deployment"
+			if controller != isTrue(p.SecurityContext.RunAsNonRoot) {
+				t.Errorf("%s: %s %s: runs as root, or cannot", name, o.Kind, o.Metadata.Name)
+			}
+			checkPaths(t, p, controller)
 			for _, c := range append(p.InitContainers, p.Containers...) {
-				checkContainer(t, c)
+				checkContainer(t, c, !controller && c.Name == "dozo")
 			}
 		}
-		if pods != 1 {
-			t.Errorf("%s: %d workloads, expected the DaemonSet", name, pods)
+		if pods["Deployment"] != drivers || pods["DaemonSet"] != drivers || len(pods) != 2 {
+			t.Errorf("%s: workloads %v, expected a Deployment and a DaemonSet for each of %d drivers", name, pods, drivers)
 		}
 	}
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-func checkContainer(t *testing.T, c container) {
+func checkContainer(t *testing.T, c container, mounts bool) {
 	t.Helper()
 	s := c.SecurityContext
 	if !isTrue(s.ReadOnlyRootFilesystem) {
@@ -135,16 +145,13 @@ func checkContainer(t *testing.T, c container) {
 		t.Errorf("%s: requests %v", c.Name, c.Resources.Requests)
 	}
 	privileged := isTrue(s.Privileged)
-	if privileged != (c.Name == "dozo") {
+	if privileged != mounts {
 		t.Errorf("%s: privileged: %v", c.Name, privileged)
 	}
 	if !privileged && (s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []string{"ALL"})) {
 		t.Errorf("%s: keeps capabilities, or can get some", c.Name)
 	}
 	for _, m := range c.VolumeMounts {
-		if privileged && m.Name == "api-token" {
-			t.Errorf("%s: privileged, with credentials for the API", c.Name)
-		}
 		if !privileged && m.MountPropagation != "" && m.MountPropagation != "None" {
 			t.Errorf("%s: sees mounts in %s", c.Name, m.MountPath)
 		}
@@ -155,11 +162,14 @@ func checkContainer(t *testing.T, c container) {
 }
 
 // checkPaths refuses directories of the host that are more than is needed.
-func checkPaths(t *testing.T, p podSpec) {
+func checkPaths(t *testing.T, p podSpec, controller bool) {
 	t.Helper()
 	for _, v := range p.Volumes {
 		if v.HostPath == nil {
 			continue
+		}
+		if controller {
+			t.Errorf("volume %s: the controller has nothing to do with the host's %s", v.Name, v.HostPath.Path)
 		}
 		path := strings.TrimRight(v.HostPath.Path, "/")
 		wide := []string{"", "/etc", "/var", "/var/lib", "/run", "/var/run", "/proc", "/sys", "/usr", "/root", "/home", "/boot", "/srv"}

@@ -6,17 +6,37 @@
 {{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
+{{/* Labels that choose an object's pods: dict component. */}}
 {{- define "dozo.selector" -}}
 app.kubernetes.io/name: dozo
-app.kubernetes.io/component: loopfile-node
+app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Labels of an object: dict root, component. */}}
 {{- define "dozo.labels" -}}
 {{ include "dozo.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{/* The kinds of storage to install drivers for, as JSON: those that are switched on, or have a pool. */}}
+{{- define "dozo.kinds" -}}
+{{- $kinds := list -}}
+{{- range $kind, $driver := .Values.drivers -}}
+{{- $used := false -}}
+{{- range $.Values.pools }}{{ if eq .kind $kind }}{{ $used = true }}{{ end }}{{ end -}}
+{{- if or (eq (toString $driver.enabled) "true") (and $used (eq (toString $driver.enabled) "auto")) -}}
+{{- $kinds = append $kinds $kind -}}
+{{- else if $used -}}
+{{- fail (printf "drivers.%s.enabled: it is false, and there are pools of this kind" $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $kinds -}}
+{{- fail "drivers: none is enabled, and pools has none either: there is nothing to install" -}}
+{{- end -}}
+{{- toJson (sortAlpha $kinds) -}}
 {{- end }}
 
 {{/* "true" or "": whether snapshots are installed. */}}
@@ -26,15 +46,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- else if eq (toString .Values.snapshots.enabled) "true" }}true{{ end -}}
 {{- end }}
 
-{{/* The sidecars run as root and have none of root's powers: the driver's socket has mode 0600 and is
-     root's, so that nobody else on the node can talk to it. */}}
-{{- define "dozo.sidecarSecurity" -}}
-securityContext:
-  runAsUser: 0
-  runAsGroup: 0
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]}
+{{/* None of root's powers. The driver's socket has mode 0600, so whoever talks to it is the same user. */}}
+{{- define "dozo.unprivileged" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/* A sidecar, up to its arguments: dict root, name (of the container), sidecar (a key of values.sidecars). */}}
@@ -44,33 +60,59 @@ name: {{ .name }}
 image: {{ include "dozo.image" (dict "root" .root "image" $values) | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 resources: {{ toJson $values.resources }}
-{{ include "dozo.sidecarSecurity" . }}
+securityContext: {{- include "dozo.unprivileged" . | nindent 2 }}
 {{- end }}
 
-{{/* The credentials of the pod's service account, mounted by the sidecars that use the API and by nobody
-     else: the driver, which is privileged, has none. */}}
+{{- define "dozo.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The credentials of the pod's service account, mounted only by the containers that use the API. */}}
 {{- define "dozo.tokenMount" -}}
 {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
 
-{{/* The directories to mount for the pools, as JSON: directory -> name of the first pool there, hostPath type.
-     With requireMount it is the parent: a directory that is mounted into a pod is always a mount point
-     there, whether a disk is mounted on the node or not. */}}
-{{- define "dozo.poolDirs" -}}
-{{- $dirs := dict -}}
-{{- range $name, $pool := .Values.pools -}}
-{{- $dir := $pool.options.path -}}
-{{- $type := "DirectoryOrCreate" -}}
-{{- if eq (toString $pool.options.requireMount) "true" -}}
-{{- $dir = dir $pool.options.path -}}
-{{- $type = "Directory" -}}
-{{- if eq $dir "/" -}}
-{{- fail (printf "pools.%s.options.path: with requireMount, %s has to be at least one directory deeper, such as /srv%s" $name $pool.options.path $pool.options.path) -}}
-{{- end -}}
-{{- end -}}
-{{- if not (hasKey $dirs $dir) -}}
-{{- $_ := set $dirs $dir (dict "pool" $name "type" $type) -}}
-{{- end -}}
-{{- end -}}
-{{- toJson $dirs -}}
+{{- define "dozo.tokenVolume" -}}
+name: api-token
+projected:
+  sources:
+  - serviceAccountToken: {path: token, expirationSeconds: 3607}
+  - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+  - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
+
+{{/* Of a sidecar's replicas one is at work. */}}
+{{- define "dozo.election" -}}
+- --leader-election
+- --leader-election-namespace=$(NAMESPACE)
+{{- end }}
+
+{{/* What a kind needs of the node besides: dict root, kind. Names and paths of the two go together. */}}
+{{- define "dozo.kindVolumes" -}}
+{{- if eq .kind "loopfile" }}
+{{- range $n, $dir := .root.Values.drivers.loopfile.directories }}
+- {name: pools-{{ $n }}, hostPath: {path: {{ $dir }}, type: DirectoryOrCreate}}
+{{- end }}
+{{- else if eq .kind "lvm" }}
+# The locks that LVM's own commands on the node take.
+- {name: lvm-locks, hostPath: {path: /run/lock/lvm, type: DirectoryOrCreate}}
+- {name: lvm-run, hostPath: {path: /run/lvm, type: DirectoryOrCreate}}
+{{- end }}
+{{- end }}
+
+{{- define "dozo.kindMounts" -}}
+{{- if eq .kind "loopfile" }}
+{{- range $n, $dir := .root.Values.drivers.loopfile.directories }}
+# A disk that is mounted below it later is seen.
+- {name: pools-{{ $n }}, mountPath: {{ $dir }}, mountPropagation: HostToContainer}
+{{- end }}
+{{- else if eq .kind "lvm" }}
+- {name: lvm-locks, mountPath: /run/lock/lvm}
+- {name: lvm-run, mountPath: /run/lvm}
+{{- end }}
 {{- end }}

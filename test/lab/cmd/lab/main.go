@@ -9,14 +9,22 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/test/lab/agent"
 	"github.com/dozo-dev/dozo/test/lab/cluster"
 )
 
 const usage = `usage: lab VERB
-  up [--nodes N] [--keep] [--install]
+  up [--nodes N] [--kernel host|guest] [--memory MIB] [--disk SIZE]... [--keep]
+     [--install]
                              build what is missing and start the cluster;
+                             --kernel guest: each node is a User-Mode Linux
+                             machine, with device-mapper and the like, this much
+                             memory (2048) and these empty disks (8Gi, twice);
                              --install: and install Dozo
   install [--values FILE]... build Dozo, install its chart with helm or bring it
                              up to date, and run a pod with a volume
@@ -25,8 +33,10 @@ const usage = `usage: lab VERB
   build [--suite]            only build; --suite: the storage suite as well
   kubectl ARG...             kubectl as the administrator
   env                        shell lines: eval "$(lab env)"
-  exec [--node NAME] -- PROGRAM [ARG...]
+  exec [NODE] -- PROGRAM [ARG...]
                              run inside a node, or beside the control plane
+  crash NODE                 cut the power of a node with its own kernel
+  boot NODE                  and start it again, with the disks as they are
   images                     references of the images that nodes start with
   load-image ARCHIVE...      import OCI or docker archives on every node
   load-image --name REF [--shell] [--program NAME]... [FILE:/PATH]...
@@ -55,6 +65,9 @@ func exit(err error) {
 	if status, ok := err.(*exec.ExitError); ok && status.Exited() {
 		os.Exit(status.ExitCode())
 	}
+	if exit, ok := err.(*agent.ExitError); ok && exit.Status > 0 {
+		os.Exit(exit.Status)
+	}
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	os.Exit(1)
 }
@@ -70,7 +83,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	verbs := map[string]func(context.Context, *cluster.Lab, []string) error{
 		"up": up, "down": down, "status": status, "build": build, "kubectl": kubectl,
-		"env": env, "exec": execute,
+		"env": env, "exec": execute, "crash": crash, "boot": boot,
 		"install": install, "images": images, "load-image": loadImage, "e2e": e2e,
 	}
 	verb, ok := verbs[args[0]]
@@ -82,11 +95,22 @@ func run(ctx context.Context, args []string) error {
 
 func up(ctx context.Context, lab *cluster.Lab, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ExitOnError)
-	nodes := flags.Int("nodes", 3, "number of nodes")
-	keep := flags.Bool("keep", false, "leave a lab that does not come up for inspection")
+	config := cluster.Config{Kernel: cluster.Kernel(os.Getenv("DOZO_LAB_KERNEL"))}
+	flags.IntVar(&config.Nodes, "nodes", 0, "number of nodes (default 3)")
+	flags.Func("kernel", "whose kernel nodes have, host or guest (default $DOZO_LAB_KERNEL, or host)", func(kernel string) error {
+		config.Kernel = cluster.Kernel(kernel)
+		return nil
+	})
+	flags.IntVar(&config.MemoryMiB, "memory", 0, "MiB of a guest's memory (default 2048)")
+	flags.Func("disk", "size of an empty disk of each guest, such as 8Gi; may be repeated (default twice 8Gi)", func(size string) error {
+		bytes, err := backend.ParseSize(size)
+		config.Disks = append(config.Disks, bytes)
+		return err
+	})
+	flags.BoolVar(&config.Keep, "keep", false, "leave a lab that does not come up for inspection")
 	then := flags.Bool("install", false, "install Dozo as well")
 	flags.Parse(args)
-	if err := lab.Up(ctx, *nodes, *keep); err != nil || !*then {
+	if err := lab.Up(ctx, config); err != nil || !*then {
 		return err
 	}
 	return lab.Install(ctx, cluster.Installation{})
@@ -130,12 +154,26 @@ func env(ctx context.Context, lab *cluster.Lab, _ []string) error {
 	return lab.Env(ctx, os.Stdout)
 }
 
+// execute takes the node before the dashes. An interrupt is the program's, which has it from the terminal.
 func execute(_ context.Context, lab *cluster.Lab, args []string) error {
-	flags := flag.NewFlagSet("exec", flag.ExitOnError)
-	node := flags.String("node", "", "node to run on; beside the control plane without it")
-	flags.Parse(args)
-	if flags.NArg() == 0 {
-		return errors.New("exec: name a program")
+	dashes := slices.Index(args, "--")
+	if dashes < 0 || dashes > 1 || dashes == len(args)-1 {
+		return errors.New("exec: write exec [NODE] -- PROGRAM [ARG...]")
 	}
-	return lab.Exec(*node, flags.Args())
+	node := strings.Join(args[:dashes], "")
+	return lab.Exec(context.Background(), node, args[dashes+1:], agent.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+func crash(ctx context.Context, lab *cluster.Lab, args []string) error {
+	if len(args) != 1 {
+		return errors.New("crash: name one node")
+	}
+	return lab.Crash(ctx, args[0])
+}
+
+func boot(ctx context.Context, lab *cluster.Lab, args []string) error {
+	if len(args) != 1 {
+		return errors.New("boot: name one node")
+	}
+	return lab.Boot(ctx, args[0])
 }

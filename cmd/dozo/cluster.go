@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/dozo-dev/dozo/internal/agent"
+	"github.com/dozo-dev/dozo/internal/agent/remote"
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/all"
+	"github.com/dozo-dev/dozo/internal/controller"
+	"github.com/dozo-dev/dozo/internal/csi"
+	"github.com/dozo-dev/dozo/internal/pool"
+)
+
+// clusterFlags are the flags of the roles in a cluster.
+type clusterFlags struct {
+	kubeconfig, namespace string
+	qps                   float32
+	burst                 int
+}
+
+func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
+	fl.StringVar(&f.kubeconfig, "kubeconfig", "", kubeconfigHelp)
+	fl.Float32Var(&f.qps, "kube-api-qps", 50, "calls a second to the API server")
+	fl.IntVar(&f.burst, "kube-api-burst", 100, "calls to the API server in a burst")
+	if r.controller {
+		fl.StringVar(&f.namespace, "namespace", "", "of this process, for its Lease and the CSIStorageCapacities (default: the pod's)")
+	}
+}
+
+const kubeconfigHelp = "`file` with how to reach the API server (default: the pod's service account)"
+
+// clusterConfig says how to reach the API server, and has its libraries log where we do.
+func clusterConfig(kubeconfig string, l *slog.Logger) (*rest.Config, error) {
+	log.SetLogger(logr.FromSlogHandler(l.Handler()))
+	klog.SetSlogLogger(l) // what the client library has to say
+	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
+	}
+	c.UserAgent = "dozo/" + version()
+	return c, nil
+}
+
+// serveCluster serves with the Pools of a cluster.
+func serveCluster(ctx context.Context, o driverOptions) error {
+	if o.flags.kind == "" {
+		return errors.New("--kind: missing; without --pool-config it says which of the cluster's Pools are served")
+	}
+	var err error
+	if o.kind, err = kindOf(all.Kinds(o.host), o.flags.kind); err != nil {
+		return err
+	}
+	if !o.kind.NodeBound {
+		return fmt.Errorf("--kind: %s is not bound to nodes, so no agent is needed: use --pool-config", o.kind.Name)
+	}
+	config, err := clusterConfig(o.flags.cluster.kubeconfig, o.log)
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = o.flags.cluster.qps, o.flags.cluster.burst
+	if o.role.node {
+		return serveNode(ctx, o, config)
+	}
+	return serveController(ctx, o, config)
+}
+
+// serveNode serves CSI from what is on this node, whether the API server answers or not, and runs its agent.
+func serveNode(ctx context.Context, o driverOptions, config *rest.Config) error {
+	var a *agent.Agent
+	o.pools = pool.EmptySet(all.Kinds(o.host), pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: func(done pool.Observation) {
+		o.observe(done)
+		a.Observe(done)
+	}})
+	if err := o.host.Do("node.statedir", func() error { return os.MkdirAll(o.flags.stateDir, 0o700) }); err != nil {
+		return fmt.Errorf("--state-dir: %w", err)
+	}
+	a, err := agent.New(ctx, agent.Options{
+		Node: o.flags.nodeName, Kind: o.kind.Name, Pools: o.pools, Host: o.host, Log: o.log,
+		State: filepath.Join(o.flags.stateDir, "pools.seen"), NodesOwn: csi.IsInline,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = a.Run(ctx, config) // it ends with ctx
+	}()
+	err = serveDriver(ctx, o)
+	cancel()
+	<-ended
+	return err
+}
+
+// serveController serves CSI from what the agents of the nodes do, and runs the controllers.
+func serveController(ctx context.Context, o driverOptions, config *rest.Config) error {
+	namespace, err := o.flags.cluster.ownNamespace()
+	if err != nil {
+		return err
+	}
+	scheme, err := controller.Scheme()
+	if err != nil {
+		return err
+	}
+	mgr, err := manager.New(config, manager.Options{
+		Scheme: scheme,
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
+			&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}, // no right to see others
+		}},
+		Metrics:          metricsserver.Options{BindAddress: "0"},
+		LeaderElection:   true,
+		LeaderElectionID: o.kind.Name + ".dozo.dev", LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
+		Logger: logr.FromSlogHandler(o.log.Handler()),
+	})
+	if err != nil {
+		return err
+	}
+	live, err := client.New(config, client.Options{Scheme: scheme, Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return err
+	}
+	view, err := remote.NewView(ctx, live, mgr.GetCache())
+	if err != nil {
+		return err
+	}
+	o.kind = remote.Kind(o.kind, view)
+	o.pools = pool.EmptySet([]backend.Kind{o.kind}, pool.Options{Log: o.log, Observe: o.metrics.observe, Budget: remote.Budget})
+	follow := &remote.Follower{Kind: o.kind.Name, Pools: o.pools, Read: mgr.GetCache()}
+	if err := follow.Add(mgr); err != nil {
+		return err
+	}
+	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		defer cancel()
+		ended <- mgr.Start(ctx)
+	}()
+	if mgr.GetCache().WaitForCacheSync(ctx) {
+		// A pool that is not known yet must not pass for one that does not exist.
+		if err = follow.All(ctx); err == nil {
+			err = serveDriver(ctx, o)
+		}
+	}
+	cancel()
+	return errors.Join(err, <-ended)
+}
+
+// serviceAccountNamespace is where a pod finds its namespace.
+const serviceAccountNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+func (f *clusterFlags) ownNamespace() (string, error) {
+	if f.namespace != "" {
+		return f.namespace, nil
+	}
+	data, err := os.ReadFile(serviceAccountNamespace)
+	if err != nil {
+		return "", fmt.Errorf("--namespace: missing, and this is no pod: %w", err)
+	}
+	return string(data), nil
+}

@@ -1,0 +1,49 @@
+// Package controller is the list of the reconcilers that run once in a cluster, beside the CSI controller of
+// a driver. Each is a package, named for what it looks after and what it does with it.
+package controller
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/dozo-dev/dozo/api/v1alpha1"
+	"github.com/dozo-dev/dozo/internal/controller/csistoragecapacity/publish"
+	"github.com/dozo-dev/dozo/internal/controller/nodevolume/lost"
+	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/place"
+	"github.com/dozo-dev/dozo/internal/controller/pool/status"
+)
+
+// Options configure the reconcilers of one driver.
+type Options struct {
+	Kind      string // of the Pools that are the driver's
+	Namespace string // where CSIStorageCapacities are kept
+}
+
+// Scheme knows the types that they use.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Add has the manager run all of them, on the replica that is the leader.
+func Add(mgr manager.Manager, o Options) error {
+	driver := o.Kind + ".dozo.dev"
+	for _, r := range []interface{ Add(manager.Manager) error }{
+		&status.Reconciler{Kind: o.Kind},
+		&publish.Reconciler{Kind: o.Kind, Driver: driver, Namespace: o.Namespace},
+		&place.Reconciler{Driver: driver},
+		&lost.Reconciler{Kind: o.Kind},
+	} {
+		if err := r.Add(mgr); err != nil {
+			return err
+		}
+	}
+	return nil
+}

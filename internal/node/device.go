@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/crypt"
+	"github.com/dozo-dev/dozo/internal/host/fs"
+)
+
+// device is what a volume is used through on this node: the device that its storage gives, or what is
+// behind that one's encryption.
+type device struct {
+	path string
+	size int64 // bytes that can be used
+	full int64 // bytes of the volume: more than size, if it is encrypted
+}
+
+func (r StageRequest) checkSecrets() error {
+	if r.Access.Encryption == nil {
+		return nil
+	}
+	_, err := crypt.KeyFrom(r.Secrets)
+	return err
+}
+
+// attach makes the device of a volume that is being staged.
+func (n *Node) attach(ctx context.Context, r StageRequest, rec *record) (device, error) {
+	below, size, err := n.connect.Connect(ctx, rec.Access)
+	e := rec.Access.Encryption
+	if err != nil || e == nil {
+		return device{below, size, size}, err
+	}
+	key, err := crypt.KeyFrom(r.Secrets)
+	if err != nil {
+		return device{}, err
+	}
+	marks, err := n.marks(rec.Access)
+	if err != nil {
+		return device{}, err
+	}
+	path, err := crypt.Open(ctx, n.host, crypt.Volume{
+		Device: below, Name: crypt.Name(rec.Volume), Discard: e.Discard, ReadOnly: rec.readOnly(),
+	}, key, marks)
+	if err != nil {
+		return device{}, err
+	}
+	return n.opened(path, size)
+}
+
+// found returns the device of a volume that is staged; grow makes it as large as the volume is by now.
+// No key is needed for that.
+func (n *Node) found(ctx context.Context, rec *record, grow bool) (device, error) {
+	below, size, err := n.connect.Connect(ctx, rec.Access)
+	if err != nil || rec.Access.Encryption == nil {
+		return device{below, size, size}, err
+	}
+	name := crypt.Name(rec.Volume)
+	path, err := crypt.Opened(n.host, name, below)
+	if err != nil {
+		return device{}, err
+	}
+	if path == "" {
+		return device{}, errs.E(errs.InUse, "%s: %s is encrypted, and was closed by somebody else; stop its pods, so that it is staged anew", fieldVolume, rec.Volume)
+	}
+	if grow {
+		if err := crypt.Resize(ctx, n.host, name); err != nil {
+			return device{}, err
+		}
+	}
+	return n.opened(path, size)
+}
+
+func (n *Node) opened(path string, full int64) (device, error) {
+	size, err := n.host.DeviceSize("luks.size", path)
+	return device{path, size, full}, err
+}
+
+// detach undoes attach.
+func (n *Node) detach(ctx context.Context, rec *record) error {
+	if rec.Access.Encryption != nil {
+		if err := crypt.Close(ctx, n.host, crypt.Name(rec.Volume)); err != nil {
+			return err
+		}
+	}
+	return n.connect.Disconnect(ctx, rec.Access)
+}
+
+// contentMarks are the marks of what is on the device that a volume is used through.
+func (n *Node) contentMarks(a backend.Access, kind string) (fs.Marks, error) {
+	m, err := n.marks(a)
+	if err != nil || a.Encryption == nil {
+		return m, err
+	}
+	return crypt.Inside(m, kind), nil
+}

@@ -1,0 +1,79 @@
+package pool
+
+import (
+	"context"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// The calls of this file take requests that a pool has completed already, in another process: the one that
+// has no storage of its own and hands its work to this one. IDs and sizes are kept as they are.
+
+// CreateExact is [Pool.Create] for a complete request.
+func (p *Pool) CreateExact(ctx context.Context, r backend.Request) (backend.Volume, error) {
+	if _, err := backend.ParseID(string(r.ID)); err != nil {
+		return backend.Volume{}, err
+	}
+	if err := checkName(r.Name); err != nil {
+		return backend.Volume{}, err
+	}
+	var err error
+	if r.Parameters, err = backend.Complete("parameters", p.kind.Parameters, r.Parameters); err != nil {
+		return backend.Volume{}, err
+	}
+	if size, err := p.size(r.Size, 0); err != nil || size != r.Size {
+		return backend.Volume{}, errs.E(errs.OutOfRange, "size: %s volumes cannot have %d bytes, only %d (%v)", p.kind.Name, r.Size, size, err)
+	}
+	if err := p.fitNodes(r.Nodes); err != nil {
+		return backend.Volume{}, err
+	}
+	return p.create(ctx, VolumeRequest{Required: r.Size, Limit: r.Limit, Source: r.Source}, r)
+}
+
+// SnapshotExact is [Pool.Snapshot] for a complete request.
+func (p *Pool) SnapshotExact(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
+	s, err := p.snapshotter()
+	if err != nil {
+		return backend.Snapshot{}, err
+	}
+	if _, err := backend.ParseID(string(r.ID)); err != nil {
+		return backend.Snapshot{}, err
+	}
+	if err := checkName(r.Name); err != nil {
+		return backend.Snapshot{}, err
+	}
+	return p.takeSnapshot(ctx, s, r)
+}
+
+// GroupExact is [Pool.SnapshotGroup] for complete requests, all of one group.
+func (p *Pool) GroupExact(ctx context.Context, rs []backend.SnapshotRequest) ([]backend.Snapshot, error) {
+	if p.caps.GroupSnapshotter == nil {
+		return nil, errs.E(errs.Unsupported, "%s volumes have no group snapshots", p.kind.Name)
+	}
+	for _, r := range rs {
+		if _, err := backend.ParseID(string(r.ID)); err != nil {
+			return nil, err
+		}
+		if r.Group == "" || r.Group != rs[0].Group {
+			return nil, errs.E(errs.Invalid, "group: snapshot %s is of the group %q, the first of %q", r.ID, r.Group, rs[0].Group)
+		}
+	}
+	if len(rs) == 0 {
+		return nil, errs.E(errs.Invalid, "group: has no members")
+	}
+	return p.takeGroup(ctx, rs[0].Group, rs)
+}
+
+// DeleteSnapshotExact is [Pool.DeleteSnapshot] also for one of a group: that they go together is the
+// business of who completed the request.
+func (p *Pool) DeleteSnapshotExact(ctx context.Context, id backend.ID) error {
+	s, err := p.snapshotter()
+	if err != nil {
+		return err
+	}
+	_, err = operate(ctx, p, "delete-snapshot", []string{snapshotKey(id)}, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.DeleteSnapshot(ctx, id)
+	})
+	return err
+}

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -90,7 +91,14 @@ type killer struct {
 	order   order
 	mu      sync.Mutex
 	step    int
+	idle    bool // what is done now does not count
 	effects []effect
+}
+
+func (k *killer) wake() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.idle = false
 }
 
 func (k *killer) enter(step int) {
@@ -107,6 +115,10 @@ func (k *killer) seam(e host.Effect, do func() error) error {
 		return do()
 	}
 	k.mu.Lock()
+	if k.idle {
+		k.mu.Unlock()
+		return do()
+	}
 	k.effects = append(k.effects, effect{e, k.step})
 	here := len(k.effects) == k.order.At
 	k.mu.Unlock()
@@ -114,7 +126,7 @@ func (k *killer) seam(e host.Effect, do func() error) error {
 		return do()
 	}
 	if k.order.Phase == "during" { // one that is quicker is killed after it
-		time.AfterFunc(halfway, kill)
+		time.AfterFunc(cmp.Or(k.order.Delay, halfway), kill)
 	}
 	if k.order.Phase != "before" {
 		_ = do()

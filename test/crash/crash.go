@@ -60,8 +60,10 @@ type Path struct {
 // order is what a process of a run is told, in the environment.
 type order struct {
 	Dir   string
-	At    int    // kill at this effect, counted from 1; 0 is never
-	Phase string // before, during or after it
+	At    int           // kill at this effect, counted from 1; 0 is never
+	Phase string        // before, during or after it
+	Delay time.Duration // into a program; 0 is a moment
+	Turn  int           // of TryTurns: which call
 }
 
 const orderVariable = "DOZO_CRASH_ORDER"
@@ -152,9 +154,7 @@ func try(t *testing.T, p Path, o order, want []string) error {
 	if p.Close != nil {
 		defer p.Close(o.Dir)
 	}
-	err := process(t, o)
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+	if err := process(t, o); !wasKilled(err) {
 		return fmt.Errorf("did not get there: %v", err)
 	}
 	if err := process(t, order{Dir: o.Dir}); err != nil {
@@ -164,6 +164,12 @@ func try(t *testing.T, p Path, o order, want []string) error {
 		return fmt.Errorf("in the end there is\n\t%s\nand should be\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
 	return nil
+}
+
+// wasKilled tells a process that was killed from one that ended.
+func wasKilled(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 }
 
 // process runs this test again in a process with an order.

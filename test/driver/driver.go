@@ -23,7 +23,7 @@ import (
 // Driver is a running driver with a pool of image files named "images".
 type Driver struct {
 	Dir    string // all its state is below
-	Images string // the pool's directory
+	Images string // the pool's directory, if it has one
 	Socket string // as a URL
 }
 
@@ -46,14 +46,29 @@ func StartWith(t testing.TB, dir, images string, options map[string]string, chan
 			t.Fatal(err)
 		}
 	}
-	h, log := host.New(), slog.New(slog.DiscardHandler)
 	all := map[string]string{"path": d.Images, "spare": "0"}
 	maps.Copy(all, options)
+	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: all}, change...)
+	return d
+}
+
+// StartPool starts a driver below dir, with the one pool given, until the test ends.
+func StartPool(t testing.TB, dir string, spec pool.Spec) Driver {
+	t.Helper()
+	hosttest.NeedRoot(t)
+	d := Driver{Dir: dir, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
+	d.serve(t, spec)
+	return d
+}
+
+func (d Driver) serve(t testing.TB, spec pool.Spec, change ...func(*host.Host)) {
+	t.Helper()
+	dir, h, log := d.Dir, host.New(), slog.New(slog.DiscardHandler)
 	for _, f := range change {
 		f(h)
 	}
 	observe, changed := node.Changed()
-	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{{Name: "images", Kind: "loopfile", Options: all}}, pool.Options{Node: "n1", Log: log, Observe: observe})
+	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +77,7 @@ func StartWith(t testing.TB, dir, images string, options map[string]string, chan
 		t.Fatal(err)
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: "loopfile.dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
+		DriverName: spec.Kind + ".dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +96,6 @@ func StartWith(t testing.TB, dir, images string, options map[string]string, chan
 			t.Error(err)
 		}
 	})
-	return d
 }
 
 // Dial returns a connection to the driver for the length of the test.
@@ -106,8 +120,12 @@ func DialOptions() []grpc.DialOption {
 // NothingLeft fails the test for anything below the driver's directories that an empty pool has not.
 func (d Driver) NothingLeft(t testing.TB) {
 	t.Helper()
-	pool := []string{"dozo-pool.json", "lock", "volumes", "snapshots", "groups"}
 	expected := []string{"state/lock", "csi.sock"}
+	if d.Images == "" {
+		hosttest.NothingLeft(t, d.Dir, expected...)
+		return
+	}
+	pool := []string{"dozo-pool.json", "lock", "volumes", "snapshots", "groups"}
 	for _, p := range pool {
 		expected = append(expected, "images/"+p)
 	}

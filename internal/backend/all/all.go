@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/loopfile"
+	"github.com/dozo-dev/dozo/internal/backend/lvm"
 	"github.com/dozo-dev/dozo/internal/host"
 )
 
@@ -11,5 +12,6 @@ import (
 func Kinds(h *host.Host) []backend.Kind {
 	return []backend.Kind{
 		loopfile.Kind(h),
+		lvm.Kind(h),
 	}
 }

@@ -1,0 +1,360 @@
+package lvm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/test/lab"
+)
+
+// create makes a volume of the size in MiB.
+func create(t testing.TB, b backend.Backend, id backend.ID, size int64) backend.Volume {
+	t.Helper()
+	v, err := b.Create(t.Context(), backend.Request{ID: id, Name: string(id), Size: size * mib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func device(t testing.TB, b backend.Backend, id backend.ID) *os.File {
+	t.Helper()
+	path, err := b.(backend.Activator).Activate(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// mark is what is written at a place.
+func mark(at int64) []byte {
+	b := host.AlignedBuffer(mib)
+	copy(b, bytes.Repeat([]byte{byte(1 + at/mib)}, mib))
+	return b
+}
+
+func problems(t testing.TB, b backend.Backend, id backend.ID) string {
+	t.Helper()
+	found, err := b.(backend.Checker).Check(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, p := range found {
+		all = append(all, fmt.Sprintf("%d %s: %s", p.Severity, p.Reason, p.Message))
+	}
+	return strings.Join(all, "\n")
+}
+
+func within(t testing.TB, most time.Duration, what string, ok func() bool) {
+	t.Helper()
+	start := time.Now()
+	for !ok() {
+		if time.Since(start) > most {
+			t.Fatalf("%s: not within %v", what, most)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("%s after %v", what, time.Since(start).Round(time.Millisecond))
+}
+
+// TestDiskPulled takes a disk away from under volumes: theirs is noticed, the others go on, and a mirror does.
+func TestDiskPulled(t *testing.T) {
+	if !lab.Run(t, guest(200*mib, 200*mib)) {
+		return
+	}
+	newGroup(t, "vg", 0, 1)
+	h := host.New()
+	plain := openPool(t, h, map[string]string{"volumeGroup": "vg"})
+	mirror := openPool(t, h, map[string]string{"volumeGroup": "vg", "layout": "raid1"})
+	create(t, plain, "a", 120)
+	create(t, plain, "b", 100)
+	create(t, mirror, "m", 20)
+	lost, whole := backend.ID("a"), backend.ID("b")
+	s, err := plain.(*Thick).groups[0].Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := func(id string) []string { return s.On(s.ByTag["volume/main/"+id]) }
+	if len(on("a")) != 1 || len(on("b")) != 1 || slices.Equal(on("a"), on("b")) || len(on("m")) != 2 {
+		t.Fatalf("a is on %v, b on %v, m on %v: the test needs them apart", on("a"), on("b"), on("m"))
+	}
+	disk := 0
+	if on("a")[0] == "pv1" {
+		disk = 1
+	}
+	pull(t, disk)
+	within(t, 10*time.Second, "condition", func() bool { return problems(t, plain, lost) != "" })
+	t.Logf("it says: %s", problems(t, plain, lost))
+	if got := problems(t, plain, whole); got != "" {
+		t.Errorf("the volume on the other disk: %s", got)
+	}
+	f := device(t, plain, whole)
+	if _, err := f.WriteAt(mark(0), 0); err != nil {
+		t.Errorf("the volume on the other disk: %v", err)
+	}
+	f.Close()
+	f = device(t, mirror, "m")
+	if _, err := f.WriteAt(mark(0), 0); err != nil {
+		t.Errorf("the mirror: %v", err)
+	}
+	f.Close()
+	within(t, 10*time.Second, "mirror's condition", func() bool { return strings.Contains(problems(t, mirror, "m"), "RaidDegraded") })
+	if _, err := plain.Create(t.Context(), backend.Request{ID: "c", Name: "c", Size: 4 * mib}); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("create in a group that lacks a disk: %v", err)
+	}
+	if _, err := plain.Get(t.Context(), lost); err != nil {
+		t.Errorf("the volume is not lost to its owner: %v", err)
+	}
+	push(t, disk)
+	within(t, 10*time.Second, "well again", func() bool { return problems(t, plain, lost) == "" })
+	create(t, plain, "c", 4)
+}
+
+// TestThinPoolFull fills a thin pool to the brim: no data is lost, and with more room all goes on.
+func TestThinPoolFull(t *testing.T) {
+	if !lab.Run(t, guest(400*mib)) {
+		return
+	}
+	newGroup(t, "vg", 0)
+	options := map[string]string{"volumeGroup": "vg", "type": "thin", "thinPoolSize": "64Mi", "overprovision": "3", "autoExtend": "0"}
+	b := openPool(t, host.New(), options)
+	create(t, b, "a", 96)
+	f := device(t, b, "a")
+	defer f.Close()
+	var written atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		for at := int64(0); at < 96*mib; at += mib {
+			if _, err := f.WriteAt(mark(at), at); err != nil {
+				done <- err
+				return
+			}
+			written.Store(at + mib)
+		}
+		done <- f.Sync()
+	}()
+	within(t, 30*time.Second, "full", func() bool { return strings.Contains(problems(t, b, "a"), "ThinPoolFull") })
+	t.Logf("after %d MiB it says: %s", written.Load()/mib, problems(t, b, "a"))
+	_, err := b.Create(t.Context(), backend.Request{ID: "b", Name: "b", Size: 4 * mib})
+	if !errs.Is(err, errs.NoSpace) || !strings.Contains(err.Error(), "it is full") {
+		t.Errorf("create in a full thin pool: %v", err)
+	}
+	t.Logf("create says: %v", err)
+	if c, err := b.Capacity(t.Context(), ""); err != nil || c.Available != 0 || c.MaxVolume != 0 {
+		t.Errorf("a full thin pool has the capacity %+v, %v", c, err)
+	}
+	got := host.AlignedBuffer(mib)
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, mark(0)) {
+		t.Errorf("what was written before cannot be read: %v", err)
+	}
+
+	options["autoExtend"] = "50"
+	defer openPool(t, host.New(), options).Close()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatalf("the write that waited: %v", err)
+		}
+	case <-time.After(45 * time.Second):
+		t.Fatal("the write that waited does not go on")
+	}
+	for at := int64(0); at < 96*mib; at += mib {
+		if _, err := f.ReadAt(got, at); err != nil || !bytes.Equal(got, mark(at)) {
+			t.Errorf("at %d MiB there is not what was written: %v", at/mib, err)
+		}
+	}
+	within(t, 20*time.Second, "well again", func() bool { return problems(t, b, "a") == "" })
+	data, metadata, err := b.(*Thin).Usage(t.Context())
+	if err != nil || data <= 0 || data > 100 || metadata <= 0 {
+		t.Errorf("usage: %f, %f, %v", data, metadata, err)
+	}
+}
+
+// programs counts those that are run.
+type programs struct{ n atomic.Int64 }
+
+func (p *programs) seam(e host.Effect, do func() error) error {
+	if e.Program {
+		p.n.Add(1)
+	}
+	return do()
+}
+
+func (p *programs) take() int64 { return p.n.Swap(0) }
+
+// TestCommands counts LVM's commands for each call, in groups with no LVs and with many. All but the
+// latter's own are the same.
+func TestCommands(t *testing.T) {
+	if !lab.Run(t, guest(3<<30)) {
+		return
+	}
+	lab.Output(t, "vgcreate", "--physicalextentsize", "1m", "--metadatasize", "64m", "vg", lab.DiskPath(0))
+	for _, many := range []int{0, 100, 300, 1000} {
+		bulk(t, "vg", many)
+		count(t, many)
+	}
+}
+
+// bulk makes LVs of ours, by writing metadata that has them: LVM itself would take long.
+func bulk(t testing.TB, group string, n int) {
+	t.Helper()
+	file := t.TempDir() + "/backup"
+	lab.Output(t, "vgcfgbackup", "--file", file, group)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, found := strings.Cut(string(text), "\tlogical_volumes {")
+	if !found {
+		i := strings.LastIndex(head, "}")
+		head = head[:i]
+	}
+	var b strings.Builder
+	b.WriteString(head)
+	b.WriteString("\tlogical_volumes {\n")
+	for i := range n {
+		fmt.Fprintf(&b, "bulk%d {\nid = \"%06d-bulk-bulk-bulk-bulk-bulk-bulk00\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nflags = []\n"+
+			"tags = [\"dozo=volume/main/pvc-2f6a4f6e-8c0e-4c5e-9d2f-%012d\"]\ncreation_time = 1795362036\ncreation_host = \"guest\"\nsegment_count = 1\n"+
+			"segment1 {\nstart_extent = 0\nextent_count = 1\ntype = \"striped\"\nstripe_count = 1\nstripes = [\n\"pv0\", %d\n]\n}\n}\n", i, i, i, i)
+	}
+	b.WriteString("\t}\n}\n")
+	if n == 0 {
+		return
+	}
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lab.Output(t, "vgcfgrestore", "--file", file, group)
+}
+
+func count(t *testing.T, many int) {
+	p := &programs{}
+	h := host.New()
+	h.Seam = p.seam
+	b := openPool(t, h, map[string]string{"volumeGroup": "vg", "wipe": "none"})
+	defer b.Close()
+	opening := p.take()
+	x := b.(*Thick)
+	ctx := t.Context()
+	type call struct {
+		name string
+		want int64
+		do   func() error
+	}
+	for _, c := range []call{
+		{"create", 1, func() error { create(t, b, "v", 4); return nil }},
+		{"create again", 0, func() error { create(t, b, "v", 4); return nil }},
+		{"activate", 0, func() error { _, err := x.Activate(ctx, "v"); return err }},
+		{"get", 0, func() error { _, err := b.Get(ctx, "v"); return err }},
+		{"list", 0, func() error {
+			n := 0
+			for _, err := range b.List(ctx) {
+				if err != nil {
+					return err
+				}
+				n++
+			}
+			if n != many+1 {
+				return fmt.Errorf("%d volumes of %d", n, many+1)
+			}
+			return nil
+		}},
+		{"capacity", 0, func() error { _, err := b.Capacity(ctx, ""); return err }},
+		{"check", 0, func() error { _, err := x.Check(ctx, "v"); return err }},
+		{"expand", 1, func() error { _, err := x.Expand(ctx, "v", 8*mib); return err }},
+		{"deactivate", 0, func() error { return x.Deactivate(ctx, "v") }},
+		{"delete", 1, func() error { return b.Delete(ctx, "v") }},
+		{"delete again", 0, func() error { return b.Delete(ctx, "v") }},
+		{"5 deletes at once", 2, func() error { return together(t, b, p) }},
+	} {
+		start := time.Now()
+		err := c.do()
+		took := time.Since(start)
+		got := p.take()
+		if err != nil || got != c.want && c.name != "5 deletes at once" || got > c.want {
+			t.Errorf("%d LVs, %s: %d programs, want %d; %v", many, c.name, got, c.want, err)
+		}
+		fmt.Printf("lvm: %4d LVs, %-17s %d commands, %8.1f ms\n", many, c.name+":", got, float64(took.Microseconds())/1000)
+	}
+	if opening != 1 {
+		t.Errorf("opening took %d programs, want 1", opening)
+	}
+	left, err := x.VolumesLeft(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("lvm: %4d LVs, %d more volumes fit\n", many, left)
+}
+
+// together deletes volumes at once: the first goes alone, the others go together.
+func together(t *testing.T, b backend.Backend, p *programs) error {
+	ids := []backend.ID{"v1", "v2", "v3", "v4", "v5"}
+	for _, id := range ids {
+		create(t, b, id, 4)
+	}
+	p.take()
+	failures := make(chan error, len(ids))
+	for _, id := range ids {
+		go func() { failures <- b.Delete(t.Context(), id) }()
+	}
+	var all error
+	for range ids {
+		all = errors.Join(all, <-failures)
+	}
+	return all
+}
+
+// TestMetadataFull fills a small metadata area.
+func TestMetadataFull(t *testing.T) {
+	if !lab.Run(t, guest(3<<30)) {
+		return
+	}
+	lab.Output(t, "vgcreate", "--physicalextentsize", "1m", "vg", lab.DiskPath(0))
+	bulk(t, "vg", 900)
+	b := openPool(t, host.New(), map[string]string{"volumeGroup": "vg", "wipe": "none"})
+	left, err := b.(*Thick).VolumesLeft(t.Context())
+	if err != nil || left == 0 {
+		t.Fatalf("with 900 LVs %d more fit, %v", left, err)
+	}
+	bulk(t, "vg", 900+int(left)-2)
+	create(t, b, "last", 4)
+	if err := b.Delete(t.Context(), "last"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.(*Thick).groups[0].Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := s.TextSize / int64(len(s.LVs))
+	for n := int((s.Most - 4000) / each); left > 0; n++ {
+		bulk(t, "vg", n)
+		if left, err = b.(*Thick).VolumesLeft(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = b.Create(t.Context(), backend.Request{ID: "v", Name: "v", Size: 4 * mib})
+	if !errs.Is(err, errs.NoSpace) || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("create with full metadata: %v", err)
+	}
+	t.Logf("it says: %v", err)
+	if c, err := b.Capacity(t.Context(), ""); err != nil || c.MaxVolume != 0 {
+		t.Errorf("capacity %+v, %v", c, err)
+	}
+}

@@ -1,0 +1,172 @@
+package lvm
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/backendtest"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/test/lab"
+)
+
+// guest is a machine with LVM, which most hosts of tests lack.
+func guest(disks ...int64) lab.Guest {
+	g := lab.Guest{
+		MemoryMiB: 768,
+		Modules:   []string{"dm-mod", "dm-snapshot", "dm-thin-pool", "dm-raid", "dm-integrity"}, Programs: []string{"lvm", "dmsetup"},
+	}
+	for _, d := range disks {
+		g.Disks = append(g.Disks, lab.Disk{Size: d})
+	}
+	return g
+}
+
+// newGroup makes a volume group of disks, each behind a mapping of its own so that it can be pulled out.
+func newGroup(t testing.TB, name string, disks ...int) {
+	t.Helper()
+	args := []string{name}
+	for _, d := range disks {
+		args = append(args, pvPath(d))
+		lab.Output(t, "dmsetup", "create", "--noudevsync", "--noudevrules", filepath.Base(pvPath(d)), "--table", linear(t, d))
+		lab.Output(t, "dmsetup", "mknodes")
+	}
+	lab.Output(t, "vgcreate", args...)
+}
+
+func pvPath(disk int) string { return fmt.Sprintf("/dev/mapper/disk%d", disk) }
+
+func linear(t testing.TB, disk int) string {
+	t.Helper()
+	return fmt.Sprintf("0 %d linear %s %d", sectors(t, disk), lab.DiskPath(disk), skipped)
+}
+
+// skipped sectors keep LVM from finding the same label on the disk itself.
+const skipped = 2048
+
+// sectors is the size of the mapping over a disk.
+
+func sectors(t testing.TB, disk int) int64 {
+	t.Helper()
+	size, err := host.New().DeviceSize("test", lab.DiskPath(disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size/512 - skipped
+}
+
+// pull makes a disk fail every read and write; push brings it back as it was.
+func pull(t testing.TB, disk int) {
+	t.Helper()
+	swap(t, disk, fmt.Sprintf("0 %d error", sectors(t, disk)))
+}
+
+func push(t testing.TB, disk int) { t.Helper(); swap(t, disk, linear(t, disk)) }
+
+func swap(t testing.TB, disk int, table string) {
+	t.Helper()
+	name := filepath.Base(pvPath(disk))
+	lab.Output(t, "dmsetup", "suspend", "--noflush", "--nolockfs", name)
+	lab.Output(t, "dmsetup", "load", name, "--table", table)
+	lab.Output(t, "dmsetup", "resume", name)
+}
+
+func openPool(t testing.TB, h *host.Host, options map[string]string) backend.Backend {
+	t.Helper()
+	k := Kind(h)
+	all, err := backend.Complete("options", k.Options, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := k.Open(t.Context(), backend.Config{Pool: "main", Node: "n1", Options: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestLaw holds the backend to the contract: with real LVM in a real kernel.
+func TestLaw(t *testing.T) {
+	for name, options := range map[string]map[string]string{
+		"linear": {"type": "thick"},
+		"raid1":  {"type": "thick", "layout": "raid1"},
+		"thin":   {"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !lab.Run(t, guest(320*mib, 320*mib)) {
+				return
+			}
+			newGroup(t, "vg-0", 0, 1)
+			options["volumeGroup"] = "vg-0"
+			backendtest.Run(t, law(options))
+		})
+	}
+}
+
+func law(options map[string]string) backendtest.Harness {
+	open := func(t testing.TB) backend.Backend { t.Helper(); return openPool(t, host.New(), options) }
+	return backendtest.Harness{
+		Kind: Kind(host.New()), Node: "n1",
+		Open:        open,
+		Reopen:      func(t testing.TB, _ backend.Backend) backend.Backend { t.Helper(); return open(t) },
+		Unreachable: unreachable,
+		Strangers:   strangers,
+		Leaks:       leaks,
+		Size:        8 * mib, // two extents: more than the temporary snapshot of a copy has
+		Callers:     4,       // each command of LVM takes a third of a second in the guest
+		Timeout:     5 * time.Minute,
+		Thin:        options["type"] == "thin",
+	}
+}
+
+func unreachable(t testing.TB, _ backend.Backend) (restore func()) {
+	t.Helper()
+	pull(t, 0)
+	pull(t, 1)
+	return func() {
+		push(t, 0)
+		push(t, 1)
+	}
+}
+
+// strangers makes LVs of others: with no tags, with tags of their own, with a name like ours, and of
+// another pool.
+func strangers(t testing.TB, _ backend.Backend) (remove func() error) {
+	t.Helper()
+	names := []string{"home", "dozo.main.law-0", "theirs", "dozo.other.law-1", "nonsense"}
+	tags := [][]string{nil, nil, {"dozo"}, {"dozo=volume/other/law-1"}, {"dozo=volume/main"}}
+	for i, n := range names {
+		args := []string{"--yes", "--extents", "1", "--name", n}
+		lab.Output(t, "lvcreate", append(append(args, addTags(tags[i])...), "vg-0")...)
+	}
+	return func() error {
+		for _, n := range names {
+			if _, err := os.Stat("/dev/vg-0/" + n); err != nil {
+				return err
+			}
+			lab.Output(t, "lvremove", "--yes", "vg-0/"+n)
+		}
+		return nil
+	}
+}
+
+// leaks are LVs and mappings that an empty pool has not.
+func leaks(t testing.TB, _ backend.Backend) (left []string) {
+	t.Helper()
+	for _, l := range strings.Fields(lab.Output(t, "lvs", "--all", "--noheadings", "-o", "lv_name", "vg-0")) {
+		if !strings.Contains(l, "shared") && !strings.Contains(l, "pmspare") {
+			left = append(left, "LV "+l)
+		}
+	}
+	for line := range strings.Lines(lab.Output(t, "dmsetup", "ls")) {
+		if name, _, _ := strings.Cut(line, "\t"); strings.HasPrefix(name, "vg--0-") && !strings.Contains(name, "shared") {
+			left = append(left, "mapping "+name)
+		}
+	}
+	return left
+}

@@ -1,0 +1,215 @@
+package crash
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/host"
+)
+
+// Turn is a call, and the one that undoes it. A path of turns is for storage whose calls take long: where
+// [Try] runs a whole path for each point, here a call is killed, repeated, looked at and undone, again and
+// again at each of its effects, before the next one's turn comes.
+type Turn struct {
+	Step
+	Check func(ctx context.Context, d Driver) error // that all is as the call should leave it
+	Undo  func(ctx context.Context, d Driver) error
+	Made  bool // it is only made
+}
+
+// Turns is a path of turns and the driver they are made of.
+type Turns struct {
+	Open  func(ctx context.Context, h *host.Host, dir string) (Driver, error)
+	Turns []Turn
+	Left  func() []string // what an empty pool has not; in the end it must be empty
+	Show  func() string   // what the storage looks like, after a failure
+}
+
+// fractions of its usual time are when a program is killed.
+var fractions = []float64{0.5, 0.8}
+
+// timed is an effect and how long it took.
+type timed struct {
+	host.Effect
+	Took time.Duration
+}
+
+// clock is a seam that notes what changes the host, and how long it takes.
+type clock struct {
+	mu   sync.Mutex
+	seen []timed
+}
+
+func (c *clock) seam(e host.Effect, do func() error) error {
+	if e.Reads {
+		return do()
+	}
+	start := time.Now()
+	err := do()
+	c.mu.Lock()
+	c.seen = append(c.seen, timed{e, time.Since(start)})
+	c.mu.Unlock()
+	return err
+}
+
+func (c *clock) take() (seen []timed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen, c.seen = c.seen, nil
+	return seen
+}
+
+// TryTurns makes every turn, killed at every point, and prints how many those were.
+func TryTurns(t *testing.T, p Turns) {
+	t.Helper()
+	if text := os.Getenv(orderVariable); text != "" {
+		obeyTurn(t, p, text)
+		return
+	}
+	r := turning{t: t, p: p, dir: t.TempDir()}
+	for n := range p.Turns {
+		r.turn(n)
+	}
+	if p.Left != nil {
+		if left := p.Left(); len(left) > 0 {
+			t.Errorf("in the end there is\n\t%s", strings.Join(left, "\n\t"))
+		}
+	}
+	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d points, %d recovered\n",
+		t.Name(), len(p.Turns), r.effects, r.points, r.points-r.failed)
+}
+
+type turning struct {
+	t                       *testing.T
+	p                       Turns
+	dir                     string
+	effects, points, failed int
+}
+
+// turn makes one turn: once without a crash, then at each point.
+func (r *turning) turn(n int) {
+	turn := r.p.Turns[n]
+	effects, err := r.make(n)
+	if err != nil {
+		r.t.Fatalf("%s without a crash: %v", turn.Name, err)
+	}
+	if turn.Made {
+		return
+	}
+	r.effects += len(effects)
+	if len(effects) == 0 {
+		r.t.Fatalf("%s has no effects: a crash test of nothing", turn.Name)
+	}
+	for _, o := range killAt(n, effects) {
+		if err := r.undo(n); err != nil {
+			r.t.Fatalf("undo %s: %v", turn.Name, err)
+		}
+		r.points++
+		where := fmt.Sprintf("%s: killed %s %s (effect %d)", turn.Name, o.Phase, effects[o.At-1].Op, o.At)
+		if err := r.kill(o); err != nil {
+			r.failed++
+			r.t.Errorf("%s: %v", where, err)
+		}
+		if _, err := r.make(n); err != nil {
+			r.failed++
+			r.t.Errorf("%s: afterwards: %v\n%s", where, err, r.p.Show())
+		}
+	}
+}
+
+// killAt are the points of a call. What is before an effect is after the one that came before it.
+func killAt(turn int, effects []timed) (points []order) {
+	for i, e := range effects {
+		o := order{Turn: turn, At: i + 1}
+		if i == 0 {
+			o.Phase = "before"
+			points = append(points, o)
+		}
+		o.Phase = "after"
+		points = append(points, o)
+		if e.Program {
+			for _, f := range fractions {
+				o.Phase, o.Delay = "during", time.Duration(f*float64(e.Took))
+				points = append(points, o)
+			}
+		}
+	}
+	return points
+}
+
+// make makes a call in a driver of its own, as after a restart, and looks at the result.
+func (r *turning) make(n int) ([]timed, error) {
+	var c clock
+	d, err := r.open(c.seam)
+	if err != nil {
+		return nil, err
+	}
+	defer closeDriver(d)
+	c.take() // what opening did
+	turn := r.p.Turns[n]
+	if err := call(r.t, turn.Step, d); err != nil {
+		return nil, err
+	}
+	effects := c.take()
+	if turn.Check != nil {
+		return effects, turn.Check(r.t.Context(), d)
+	}
+	return effects, nil
+}
+
+func (r *turning) undo(n int) error {
+	d, err := r.open(nil)
+	if err != nil {
+		return err
+	}
+	defer closeDriver(d)
+	return call(r.t, Step{Do: r.p.Turns[n].Undo}, d)
+}
+
+func (r *turning) open(seam host.Seam) (Driver, error) {
+	h := host.New()
+	h.Seam = seam
+	return r.p.Open(r.t.Context(), h, r.dir)
+}
+
+func closeDriver(d Driver) {
+	if d.Pool != nil {
+		_ = d.Pool.Close(context.Background())
+	}
+}
+
+// kill makes the call in a process that ends in the midst of it. One that was too quick to be killed
+// during an effect is no failure.
+func (r *turning) kill(o order) error {
+	o.Dir = r.dir
+	err := process(r.t, o)
+	if err != nil && wasKilled(err) {
+		return nil
+	}
+	return fmt.Errorf("did not get there: %v", err)
+}
+
+// obeyTurn is the life of the process that is killed.
+func obeyTurn(t *testing.T, p Turns, text string) {
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	k := &killer{order: o, idle: true}
+	h := host.New()
+	h.Seam = k.seam
+	d, err := p.Open(t.Context(), h, o.Dir)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	k.wake()
+	err = call(t, p.Turns[o.Turn].Step, d)
+	t.Fatalf("alive: %v after %v", err, slices.Clone(k.effects))
+}

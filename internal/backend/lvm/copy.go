@@ -22,7 +22,7 @@ func (t *Thick) copied(ctx context.Context, r backend.Request) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark}
+	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark, limits: r.Limits}
 	f.mark.Copied = true
 	return t.copy(ctx, "create", from, t.volumeKey(r.ID), f, r.Size, r.Limit)
 }

@@ -32,6 +32,11 @@ func Kind(h *host.Host) backend.Kind {
 		MinSize:     4 * mib,
 		MaxSize:     1 << 60,
 		NodeBound:   true,
+		Mask: func(map[string]string) backend.Mask { // thick or thin
+			m := backend.FullMask()
+			m.GroupSnapshotter = false
+			return m
+		},
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {
 			return open(ctx, h, groups, c)
 		},

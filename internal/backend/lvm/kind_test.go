@@ -92,3 +92,21 @@ func TestUsage(t *testing.T) {
 		t.Error("data is full, and only with free extents can it be extended")
 	}
 }
+
+// TestMask: what the kind says for those who cannot open a pool is what both sorts of pool implement.
+func TestMask(t *testing.T) {
+	for _, b := range []backend.Backend{&Thick{}, &Thin{}} {
+		var m backend.Mask
+		_, m.Expander = b.(backend.Expander)
+		_, m.Cloner = b.(backend.Cloner)
+		_, m.Snapshotter = b.(backend.Snapshotter)
+		_, m.GroupSnapshotter = b.(backend.GroupSnapshotter)
+		_, m.Activator = b.(backend.Activator)
+		_, m.Marker = b.(backend.Marker)
+		_, m.Checker = b.(backend.Checker)
+		_, m.Modifier = b.(backend.Modifier)
+		if said := Kind(host.New()).Mask(nil); said != m {
+			t.Errorf("%T implements %+v, the kind says %+v", b, m, said)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func (p *pool) lock(ctx context.Context, keys ...key) (unlock func(), err error)
 func (p *pool) volume(i item) backend.Volume {
 	return backend.Volume{
 		ID: i.key.id, Name: i.facts.name, Size: i.size(), Source: i.facts.source,
-		Nodes: []string{p.node}, Access: backend.LocalAccess(p.name, i.key.id),
+		Nodes: []string{p.node}, Access: backend.LocalAccess(p.name, i.key.id), Limits: i.facts.limits,
 	}
 }
 
@@ -210,6 +210,28 @@ func (p *pool) SetMark(ctx context.Context, id backend.ID, m backend.Mark) error
 	now := i.facts
 	now.mark = m
 	return p.retag(ctx, "mark", i, now)
+}
+
+// Modify is [backend.Modifier].
+func (p *pool) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
+	k := p.volumeKey(id)
+	unlock, err := p.lock(ctx, k)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	defer unlock()
+	i, err := p.get(ctx, k)
+	if err == nil && i.facts.limits != l {
+		now := i.facts
+		now.limits = l
+		if err = p.retag(ctx, "modify", i, now); err == nil {
+			i, err = p.get(ctx, k)
+		}
+	}
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	return p.volume(i), nil
 }
 
 // retag makes the tags of an LV say something else, with one command.

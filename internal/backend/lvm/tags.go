@@ -74,8 +74,9 @@ type facts struct {
 	mark     backend.Mark
 	group    backend.ID
 	created  time.Time // of a snapshot: its instant
-	building bool      // it does not exist yet
-	deleting bool      // it does not exist any more
+	limits   backend.Limits
+	building bool // it does not exist yet
+	deleting bool // it does not exist any more
 }
 
 // tags are those of an LV.
@@ -99,6 +100,9 @@ func (f facts) tags(k key) []string {
 	}
 	if !f.created.IsZero() {
 		add("created", strconv.FormatInt(f.created.UnixNano(), 10))
+	}
+	if !f.limits.IsZero() {
+		add("limits", limitsText(f.limits))
 	}
 	if f.building {
 		add("building", "1")
@@ -129,7 +133,7 @@ func parseFacts(l *metadata.LV) facts {
 	case snapshotSort:
 		f.source.Snapshot = backend.ID(id)
 	}
-	f.mark = parseMark(get("mark"))
+	f.mark, f.limits = parseMark(get("mark")), parseLimits(get("limits"))
 	if n, err := strconv.ParseInt(get("created"), 10, 64); err == nil {
 		f.created = time.Unix(0, n).UTC()
 	}
@@ -153,6 +157,21 @@ func parseMark(s string) (m backend.Mark) {
 	m.FS = decode(part[0])
 	m.Done, m.Copied = slices.Contains(part[1:], "done"), slices.Contains(part[1:], "copied")
 	return m
+}
+
+// limitsText writes limits as "read:write:reads:writes", the first two in bytes a second.
+func limitsText(l backend.Limits) string {
+	return fmt.Sprintf("%d:%d:%d:%d", l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS)
+}
+
+func parseLimits(s string) (l backend.Limits) {
+	part := strings.Split(s, ":")
+	for i, n := range []*int64{&l.ReadBPS, &l.WriteBPS, &l.ReadIOPS, &l.WriteIOPS} {
+		if len(part) == 4 {
+			*n, _ = strconv.ParseInt(part[i], 10, 64)
+		}
+	}
+	return l
 }
 
 // encode writes any text in what LVM allows in tags (letters, digits and _+.-/=!:&#), with every other

@@ -19,6 +19,7 @@ func TestTagsAreForEver(t *testing.T) {
 		"dozo=volume/main/pvc-1 dozo.name=a#20#22b#22 dozo.source=snapshot/s": {name: `a "b"`, source: backend.Source{Snapshot: "s"}},
 		"dozo=volume/main/pvc-1 dozo.source=volume/w dozo.mark=ext4:done:copied": {
 			name: "pvc-1", source: backend.Source{Volume: "w"}, mark: backend.Mark{FS: "ext4", Done: true, Copied: true}},
+		"dozo=volume/main/pvc-1 dozo.limits=1048576:0:0:100": {name: "pvc-1", limits: backend.Limits{ReadBPS: 1 << 20, WriteIOPS: 100}},
 		"dozo=volume/main/pvc-1 dozo.mark=:copied dozo.group=g dozo.created=1000000001 dozo.building=1 dozo.deleting=1": {
 			name: "pvc-1", mark: backend.Mark{Copied: true}, group: "g", created: time.Unix(1, 1).UTC(), building: true, deleting: true},
 	} {

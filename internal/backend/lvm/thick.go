@@ -22,6 +22,7 @@ var _ interface {
 	backend.Activator
 	backend.Marker
 	backend.Checker
+	backend.Modifier
 } = (*Thick)(nil)
 
 // Create is [backend.Backend].
@@ -58,7 +59,7 @@ func (t *Thick) blank(ctx context.Context, r backend.Request) (item, error) {
 	if err := t.destroy(ctx, "create.clear", k); err != nil { // what a crash left
 		return item{}, err
 	}
-	i, err := t.allocate(ctx, "create", k, facts{name: r.Name}, r.Size, r.Limit)
+	i, err := t.allocate(ctx, "create", k, facts{name: r.Name, limits: r.Limits}, r.Size, r.Limit)
 	if err == nil {
 		t.made.Store(r.ID, true)
 	}

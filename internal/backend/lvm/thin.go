@@ -25,6 +25,7 @@ var _ interface {
 	backend.Activator
 	backend.Marker
 	backend.Checker
+	backend.Modifier
 } = (*Thin)(nil)
 
 // Create is [backend.Backend].
@@ -81,7 +82,7 @@ func (t *Thin) make(ctx context.Context, r backend.Request) (item, error) {
 	if !r.Source.IsZero() {
 		return t.copied(ctx, k, r)
 	}
-	if err := t.blank(ctx, k, facts{name: r.Name}, r); err != nil {
+	if err := t.blank(ctx, k, facts{name: r.Name, limits: r.Limits}, r); err != nil {
 		return item{}, err
 	}
 	t.made.Store(r.ID, true)
@@ -116,7 +117,7 @@ func (t *Thin) copied(ctx context.Context, k key, r backend.Request) (item, erro
 	if err != nil {
 		return item{}, err
 	}
-	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark}
+	f := facts{name: r.Name, source: r.Source, mark: from.facts.mark, limits: r.Limits}
 	f.mark.Copied = true
 	// Without the flag that snapshots have: it is activated like any volume.
 	return t.fork(ctx, "create", from, k, f, r, "--permission", "rw", "--setactivationskip", "n", "--activate", "y")

@@ -57,7 +57,7 @@ func (b *bed) describeEvents(ctx context.Context, text *strings.Builder) {
 // describeDriver adds the ends of the logs of the driver's pods. A pool error or a slow call is in there.
 func (b *bed) describeDriver(ctx context.Context, text *strings.Builder) {
 	core := b.cluster.typed.CoreV1().Pods(b.driver.Namespace)
-	list, err := core.List(ctx, metav1.ListOptions{LabelSelector: b.driver.NodePods})
+	list, err := core.List(ctx, metav1.ListOptions{LabelSelector: b.driver.Pods})
 	if err != nil {
 		fmt.Fprintln(text, "  driver:", err)
 		return

@@ -8,7 +8,7 @@ type Driver struct {
 	StorageClass  string
 	SnapshotClass string
 	Namespace     string // where the driver's own pods are
-	NodePods      string // label selector of the pods that serve CSI on nodes
+	Pods          string // label selector of the driver's pods, on nodes and its controller
 	Program       string // name of the driver's process in them
 	Size          string // of a first volume, a Kubernetes quantity
 	Larger        string // of one that it is expanded or restored to
@@ -39,7 +39,7 @@ func Drivers() map[string]Driver {
 		StorageClass:  "dozo",
 		SnapshotClass: "dozo",
 		Namespace:     "dozo",
-		NodePods:      "app.kubernetes.io/component=loopfile-node",
+		Pods:          "app.kubernetes.io/name=dozo",
 		Program:       "dozo",
 		Size:          "512Mi",
 		Larger:        "1Gi",

@@ -12,7 +12,7 @@ import (
 
 // driverPods selects the driver's pods, on one node if that is set.
 func (b *bed) driverPods(node string) selection {
-	s := selection{resource: pods, namespace: b.driver.Namespace, labels: b.driver.NodePods}
+	s := selection{resource: pods, namespace: b.driver.Namespace, labels: b.driver.Pods}
 	if node != "" {
 		s.fields = "spec.nodeName=" + node
 	}

@@ -212,6 +212,11 @@ func (c *controller) ControllerExpandVolume(ctx context.Context, r *csi.Controll
 		return nil, err
 	}
 	v, err := p.Expand(ctx, h.ID, r.GetCapacityRange().GetRequiredBytes(), r.GetCapacityRange().GetLimitBytes())
+	if errs.Is(err, errs.NoSpace) {
+		// The specification has no RESOURCE_EXHAUSTED here. The resizer would try the same size for ever, also
+		// after the claim asks for less; of OUT_OF_RANGE it knows that it never was begun.
+		return nil, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -141,6 +141,28 @@ func allRestarted(b *bed) {
 	b.times.Add(timings.Recovered, time.Since(start))
 }
 
+// awaitEvent waits for an Event on a claim that has a reason and says something.
+func (b *bed) awaitEvent(claim, reason, says string) {
+	b.t.Helper()
+	said := ""
+	ctx, cancel := context.WithTimeout(b.t.Context(), usualLimit)
+	defer cancel()
+	s := selection{resource: events, namespace: b.ns, fields: "involvedObject.name=" + claim + ",involvedObject.kind=PersistentVolumeClaim"}
+	err := b.cluster.follow(ctx, s, func(now current) bool {
+		for _, u := range now {
+			e, err := typed[corev1.Event](u)
+			if err == nil && e.Reason == reason {
+				said = e.Message
+			}
+		}
+		return strings.Contains(said, says)
+	})
+	if err != nil {
+		b.t.Fatalf("no Event on the PVC says %q; it says: %q", says, said)
+	}
+	b.t.Logf("the Event: %s", said)
+}
+
 // full promises most of a node's room to one volume. The next one's claim says why it is not made, and is made
 // when the first is gone.
 func full(b *bed) {
@@ -153,22 +175,7 @@ func full(b *bed) {
 		c.Annotations = map[string]string{"volume.kubernetes.io/selected-node": node}
 	}))
 	b.createPod(b.pod("more", "more", onNode(node)))
-	said := ""
-	ctx, cancel := context.WithTimeout(b.t.Context(), usualLimit)
-	defer cancel()
-	err := b.cluster.follow(ctx, selection{resource: events, namespace: b.ns, fields: "involvedObject.name=more,involvedObject.kind=PersistentVolumeClaim"}, func(now current) bool {
-		for _, u := range now {
-			e, err := typed[corev1.Event](u)
-			if err == nil && e.Reason == "ProvisioningFailed" {
-				said = e.Message
-			}
-		}
-		return strings.Contains(said, b.driver.FullSays)
-	})
-	if err != nil {
-		b.t.Fatalf("no Event on the PVC says %q; it says: %q", b.driver.FullSays, said)
-	}
-	b.t.Logf("the Event: %s", said)
+	b.awaitEvent("more", "ProvisioningFailed", b.driver.FullSays)
 	b.deletePod("most")
 	b.deleteClaim("most")
 	start := time.Now()

@@ -2,7 +2,8 @@
 # The tests that need a cluster: Dozo in the lab's Kubernetes, our own scenarios, then the upstream storage suite.
 # Usage: hack/e2e.sh [--smoke]     --smoke: only the scenarios for every change
 # A lab that it starts it takes down; one that is up already (DOZO_LAB_NAME, e2e by default) it leaves up, with
-# Dozo in it brought up to date. With DOZO_LAB_KERNEL=guest its nodes have kernels of their own.
+# Dozo in it brought up to date. With DOZO_LAB_KERNEL=guest its nodes have kernels of their own, which
+# DOZO_E2E_DRIVER=lvm needs.
 # docs/testing.md has the variables.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,7 +36,16 @@ if [ "$(bin/lab kubectl get --raw /readyz 2>/dev/null || true)" != ok ]; then
 	trap 'exit 143' TERM
 	bin/lab up
 fi
-bin/lab install
+values=
+case $driver in
+lvm) # the empty disks of each node are its volume group
+	for node in $(bin/lab kubectl get nodes -o name); do
+		bin/lab exec "${node#node/}" -- sh -c 'vgs dozo >/dev/null 2>&1 || vgcreate --metadatasize 64m dozo /dev/ubdb /dev/ubdc'
+	done
+	values='--values test/lab/lvm-values.yaml' ;;
+esac
+# shellcheck disable=SC2086 # no blanks in it
+bin/lab install $values
 KUBECONFIG=$(bin/lab env | sed -n "s/^export KUBECONFIG='\(.*\)'$/\1/p")
 export KUBECONFIG
 

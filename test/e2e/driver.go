@@ -29,7 +29,8 @@ type Can struct {
 }
 
 // Trace finds what a driver leaves on nodes for a volume. Program is run on every node with the node's root
-// directory at /host; VOLUME in it stands for the name of the PersistentVolume. Each line that it prints is a
+// directory at /host; VOLUME in it stands for the name of the PersistentVolume, and MAPPED for that as the device
+// mapper writes it. Each line that it prints is a
 // trace; it has none if it prints nothing.
 type Trace struct {
 	What    string
@@ -53,6 +54,24 @@ func Drivers() map[string]Driver {
 		Traces: []Trace{
 			{"an image", []string{"find", "/host/var/lib/dozo/images", "-name", "*VOLUME*"}},
 			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},
+			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
+			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
+		},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true},
+	}, "lvm": {
+		Name:          "lvm.dozo.dev",
+		StorageClass:  "dozo",
+		SnapshotClass: "dozo-lvm",
+		Namespace:     "dozo",
+		Pods:          "app.kubernetes.io/component in (lvm-node, lvm-controller)",
+		NodePods:      "app.kubernetes.io/component=lvm-node",
+		Program:       "dozo",
+		Size:          "512Mi",
+		Larger:        "1Gi",
+		FullSays:      "can still give",
+		TopologyKey:   "topology.dozo.dev/node",
+		Traces: []Trace{
+			{"a logical volume", []string{"find", "/sys/devices/virtual/block", "-path", "*/dm/name", "-exec", "grep", "-H", "MAPPED", "{}", "+"}},
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},

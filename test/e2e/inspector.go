@@ -96,11 +96,12 @@ func (in *inspector) run(ctx context.Context, node string, program ...string) (s
 // traces are what is on nodes of a volume, by what they are.
 func (in *inspector) traces(ctx context.Context, d Driver, volume string) (map[string][]string, error) {
 	found := map[string][]string{}
+	names := strings.NewReplacer("VOLUME", volume, "MAPPED", strings.ReplaceAll(volume, "-", "--"))
 	for node := range in.pods {
 		for _, trace := range d.Traces {
 			program := make([]string, len(trace.Program))
 			for i, word := range trace.Program {
-				program[i] = strings.ReplaceAll(word, "VOLUME", volume)
+				program[i] = names.Replace(word)
 			}
 			out, err := in.run(ctx, node, program...)
 			// grep and find exit with 1 if there is nothing, or nothing to search.

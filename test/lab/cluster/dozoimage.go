@@ -13,7 +13,8 @@ const dozoRepository = "dozo"
 // shell among them, and none in the image.
 func driverPrograms() []string {
 	return strings.Fields(`blkid mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs xfs_db
-		mkfs.btrfs btrfs btrfstune`)
+		mkfs.btrfs btrfs btrfstune
+		lvm thin_check cryptsetup`)
 }
 
 // DozoImage assembles the driver's image from a binary and this machine's

@@ -108,6 +108,8 @@ projected:
 # The locks that LVM's own commands on the node take.
 - {name: lvm-locks, hostPath: {path: /run/lock/lvm, type: DirectoryOrCreate}}
 - {name: lvm-run, hostPath: {path: /run/lvm, type: DirectoryOrCreate}}
+# What the node says of its devices: lvm.conf and the devices file. LVM keeps its backups there too.
+- {name: lvm-config, hostPath: {path: /etc/lvm, type: DirectoryOrCreate}}
 {{- end }}
 {{- end }}
 
@@ -125,5 +127,6 @@ projected:
 {{- else if eq .kind "lvm" }}
 - {name: lvm-locks, mountPath: /run/lock/lvm}
 - {name: lvm-run, mountPath: /run/lvm}
+- {name: lvm-config, mountPath: /etc/lvm}
 {{- end }}
 {{- end }}

@@ -31,11 +31,7 @@ func EncryptionParameters() []backend.Parameter {
 // a node can encrypt its volumes. For that they have to be devices, and the pool has to remember
 // whether one was ever formatted.
 func (p *Pool) Parameters() []backend.Parameter {
-	can := p.caps.Mask()
-	if p.kind.Mask != nil {
-		can = p.kind.Mask(nil) // of a proxy: what its pools can do where the volumes are
-	}
-	if !can.Activator || !can.Marker {
+	if p.caps.Activator == nil || p.caps.Marker == nil {
 		return p.kind.Parameters
 	}
 	return slices.Concat(p.kind.Parameters, EncryptionParameters())

@@ -96,7 +96,6 @@ func TestRemote(t *testing.T) {
 	}{
 		"kind":    {func(s *pool.Spec, _ *pool.Options) { s.Kind = "other" }, errs.Invalid, `kind: "other"`},
 		"options": {func(s *pool.Spec, _ *pool.Options) { s.Options = map[string]string{"path": "/x"} }, errs.Invalid, "remove them here"},
-		"gone":    {func(s *pool.Spec, _ *pool.Options) { s.Name = "gone" }, errs.Unavailable, "nobody there"},
 		"nobody":  {func(_ *pool.Spec, o *pool.Options) { o.Remote = nil }, errs.Invalid, "socket"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,4 +105,14 @@ func TestRemote(t *testing.T) {
 			refused(t, err, c.kind, c.word)
 		})
 	}
+	// One that does not answer is a pool that is not open yet.
+	gone := spec
+	gone.Name = "gone"
+	set, err := pool.OpenSet(t.Context(), nil, []pool.Spec{gone}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close(t.Context())
+	_, err = set.Get("gone")
+	refused(t, err, errs.Unavailable, "nobody there")
 }

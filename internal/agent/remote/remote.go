@@ -28,6 +28,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/agent/record"
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/pool"
 )
 
 // Backend is a pool on the nodes. It is safe for concurrent use.
@@ -60,6 +61,10 @@ func (b *Backend) Mask() backend.Mask { return b.mask }
 // Kind returns k with pools that are reached through the agents on the nodes. They can do what k says that
 // its pools can.
 func Kind(k backend.Kind, v *View) backend.Kind {
+	if m := k.Mask(nil); m.Activator && m.Marker {
+		// It is the node that encrypts; see [pool.Pool.Parameters].
+		k.Parameters = slices.Concat(k.Parameters, pool.EncryptionParameters())
+	}
 	k.Open = func(_ context.Context, c backend.Config) (backend.Backend, error) {
 		return New(c.Pool, v, k.Mask(c.Options)), nil
 	}

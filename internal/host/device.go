@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,4 +96,16 @@ func (h *Host) DeviceSize(op, device string) (size int64, err error) {
 		return 0, errs.E(errs.Unavailable, "device %s: its size: %w", device, err)
 	}
 	return size, nil
+}
+
+// Holders returns the devices that stand directly on a device, such as one of the device mapper.
+func (h *Host) Holders(device string) (above []string, err error) {
+	err = h.Ask("device.holders", func() error {
+		entries, err := os.ReadDir(h.Sys("class", "block", filepath.Base(device), "holders"))
+		for _, e := range entries {
+			above = append(above, h.Dev(e.Name()))
+		}
+		return err
+	})
+	return above, err
 }

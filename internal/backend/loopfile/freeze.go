@@ -111,15 +111,22 @@ func (b *Backend) users(pairs []pair, loose map[*item]time.Time) ([]mounted, err
 	return all, nil
 }
 
-// mountPoint returns where the file system on a device is mounted, "" if it is not.
+// mountPoint returns where the file system on a device is mounted, or on what stands on the device, such as
+// its decrypted form; "" if it is not.
 func (b *Backend) mountPoint(device string) (string, error) {
-	table, err := b.host.MountsOf(device)
+	above, err := b.host.Holders(device)
 	if err != nil {
-		return "", errs.E(errs.Unavailable, "mounts of %s: %w", device, err)
+		return "", errs.E(errs.Unavailable, "what stands on %s: %w", device, err)
 	}
-	for _, m := range table {
-		if m.FsType != "devtmpfs" { // a raw block volume is a bind mount of its device file
-			return m.MountPoint, nil
+	for _, d := range append(above, device) {
+		table, err := b.host.MountsOf(d)
+		if err != nil {
+			return "", errs.E(errs.Unavailable, "mounts of %s: %w", d, err)
+		}
+		for _, m := range table {
+			if m.FsType != "devtmpfs" { // a raw block volume is a bind mount of its device file
+				return m.MountPoint, nil
+			}
 		}
 	}
 	return "", nil

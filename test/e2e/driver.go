@@ -6,6 +6,7 @@ import "fmt"
 type Driver struct {
 	Name          string // of the CSIDriver object
 	StorageClass  string
+	Pool          string // of inline volumes; empty: there is only one
 	SnapshotClass string
 	Namespace     string // where the driver's own pods are
 	Pods          string // label selector of all its pods
@@ -61,6 +62,7 @@ func Drivers() map[string]Driver {
 	}, "lvm": {
 		Name:          "lvm.dozo.dev",
 		StorageClass:  "dozo",
+		Pool:          "disks",
 		SnapshotClass: "dozo-lvm",
 		Namespace:     "dozo",
 		Pods:          "app.kubernetes.io/component in (lvm-node, lvm-controller)",

@@ -16,6 +16,9 @@ import (
 func (b *bed) inline(size string, change ...func(*corev1.CSIVolumeSource)) func(*corev1.Pod) {
 	fs := "ext4"
 	source := &corev1.CSIVolumeSource{Driver: b.driver.Name, FSType: &fs, VolumeAttributes: map[string]string{"size": size}}
+	if b.driver.Pool != "" {
+		source.VolumeAttributes["pool"] = b.driver.Pool
+	}
 	for _, f := range change {
 		f(source)
 	}

@@ -14,7 +14,12 @@ const dozoRepository = "dozo"
 func driverPrograms() []string {
 	return strings.Fields(`blkid mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs xfs_db
 		mkfs.btrfs btrfs btrfstune
-		lvm thin_check cryptsetup`)
+		lvm cryptsetup`)
+}
+
+// lvmPrograms are those that LVM runs, by the paths that it runs them by.
+func lvmPrograms() map[string]string {
+	return map[string]string{"sbin/modprobe": "modprobe", "usr/sbin/thin_check": "thin_check"}
 }
 
 // DozoImage assembles the driver's image from a binary and this machine's
@@ -24,6 +29,11 @@ func DozoImage(binary string) (image Image, tag string, err error) {
 	tree := NewFileTree()
 	for _, name := range driverPrograms() {
 		if err := tree.Program(name); err != nil {
+			return Image{}, "", err
+		}
+	}
+	for path, name := range lvmPrograms() {
+		if err := tree.ProgramAt(path, name); err != nil {
 			return Image{}, "", err
 		}
 	}

@@ -22,6 +22,11 @@ func libraryDirs() []string {
 // Program adds a program of this machine, looked up like a shell does, under
 // /usr/bin with the shared libraries and the dynamic linker that it names.
 func (t *FileTree) Program(name string) error {
+	return t.ProgramAt(filepath.Join("usr/bin", filepath.Base(name)), name)
+}
+
+// ProgramAt is Program for one that is to be at a certain path.
+func (t *FileTree) ProgramAt(path, name string) error {
 	found, err := exec.LookPath(name)
 	if err != nil {
 		return fmt.Errorf("%w; make lab-packages installs what the lab needs", err)
@@ -30,7 +35,7 @@ func (t *FileTree) Program(name string) error {
 	if err != nil {
 		return err
 	}
-	t.File(filepath.Join("usr/bin", filepath.Base(name)), real, 0o755)
+	t.File(path, real, 0o755)
 	return t.libraries(real)
 }
 

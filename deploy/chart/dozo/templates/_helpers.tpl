@@ -110,6 +110,8 @@ projected:
 - {name: lvm-run, hostPath: {path: /run/lvm, type: DirectoryOrCreate}}
 # What the node says of its devices: lvm.conf and the devices file. LVM keeps its backups there too.
 - {name: lvm-config, hostPath: {path: /etc/lvm, type: DirectoryOrCreate}}
+# LVM loads the modules of the device mapper that it needs.
+- {name: modules, hostPath: {path: /lib/modules, type: Directory}}
 {{- end }}
 {{- end }}
 
@@ -128,5 +130,6 @@ projected:
 - {name: lvm-locks, mountPath: /run/lock/lvm}
 - {name: lvm-run, mountPath: /run/lvm}
 - {name: lvm-config, mountPath: /etc/lvm}
+- {name: modules, mountPath: /lib/modules, readOnly: true}
 {{- end }}
 {{- end }}

@@ -73,6 +73,7 @@ func (g *Group) classify(err error) error {
 		{"PVs are missing", errs.Unavailable, "a device of the volume group is gone; bring it back, or run: vgreduce --removemissing " + g.name},
 		{"missing PV", errs.Unavailable, "a device of the volume group is gone; bring it back, or run: vgreduce --removemissing " + g.name},
 		{"duplicate PV devices", errs.Unavailable, "LVM sees a physical volume on two devices; filter one of them (see lvm.conf, global_filter)"},
+		{"not detected in your kernel", errs.Unavailable, "a module of the device mapper is missing; load it on the node, such as: modprobe dm-snapshot (or dm-thin-pool, dm-raid, dm-integrity)"},
 		{"Failed to find logical volume", errs.NotFound, ""},
 		{"Cannot process volume group", errs.Unavailable, "there is no such volume group on this node, or LVM does not see its devices"},
 	} {

@@ -17,6 +17,10 @@ demo: node-packages build ## install what is needed, build, and see Dozo work (a
 test: packages ## install what is needed, and run every check and test (as root, about 10 minutes)
 	hack/test.sh
 
+.PHONY: test-long
+test-long: packages ## the same with the tests that take minutes each: LVM's law and crashes in guests (as root, about an hour)
+	DOZO_TEST_LONG=1 hack/test.sh
+
 .PHONY: build
 build: ## build bin/dozo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...

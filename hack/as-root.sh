@@ -8,4 +8,4 @@ if [ "$(id -u)" = 0 ]; then
 	exec unshare --mount --propagation private sh -c "$own" sh "$@"
 fi
 # HOME is root's own, so that Go's caches there do not mix with yours.
-exec sudo --preserve-env=PATH,GOFLAGS,GOPROXY,CI,DOZO_LAB,DOZO_LAB_CACHE --set-home unshare --mount --propagation private sh -c "$own" sh "$@"
+exec sudo --preserve-env=PATH,GOFLAGS,GOPROXY,CI,DOZO_LAB,DOZO_LAB_CACHE,DOZO_TEST_LONG --set-home unshare --mount --propagation private sh -c "$own" sh "$@"

@@ -42,6 +42,7 @@ func (u encryptedUse) stage(passphrase, previous string) Step {
 
 // TestEncryptedVolume kills what encryption adds to a volume's life, and what is written beside it.
 func TestEncryptedVolume(t *testing.T) {
+	lab.Long(t, "5 to 10 minutes")
 	if !lab.Run(t, lab.Guest{MemoryMiB: 1024, Modules: []string{"loop", "dm-crypt", "xts", "algif_skcipher"}, Programs: []string{"cryptsetup"}}) {
 		return
 	}

@@ -198,6 +198,7 @@ func TestLVM(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			lab.Long(t, "4 to 10 minutes")
 			if !lab.Run(t, lab.Guest{
 				MemoryMiB: 768, Disks: []lab.Disk{{Size: 256 * mib}},
 				Modules: []string{"dm-mod", "dm-snapshot", "dm-thin-pool"}, Programs: []string{"lvm", "dmsetup"},

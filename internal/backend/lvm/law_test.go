@@ -98,6 +98,7 @@ func TestLaw(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			lab.Long(t, "5 to 8 minutes")
 			if !lab.Run(t, guest(320*mib, 320*mib)) {
 				return
 			}

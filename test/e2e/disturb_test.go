@@ -128,12 +128,12 @@ func allRestarted(b *bed) {
 	b.timed = false
 	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), "", "")
 	sum := b.write("pod", dataFile, dataMiB)
-	old := b.deleteDriverPods("")
+	b.deleteDriverPods("")
 	start := time.Now()
 	b.createClaim(b.claim("meanwhile", b.driver.Size))
 	b.createPod(b.pod("meanwhile", "meanwhile"))
 	b.verify("pod", dataFile, dataMiB, sum)
-	if err := b.driverBack("", len(old)); err != nil {
+	if err := b.driverBack("", len(b.nodes.pods)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.awaitBound("meanwhile")

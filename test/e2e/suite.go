@@ -104,8 +104,6 @@ type scenario struct {
 	smoke bool // one of the few for every change
 	needs func(Can) bool
 	run   func(*bed)
-	// known is why it fails today; it runs with DOZO_E2E_KNOWN only.
-	known string
 }
 
 // runScenarios runs those that the driver can do, and with -short the few that every change has to pass.
@@ -117,9 +115,6 @@ func (s *suite) runScenarios(t *testing.T, all []scenario, parallel bool) {
 		t.Run(strings.ReplaceAll(sc.name, " ", "-"), func(t *testing.T) {
 			if sc.needs != nil && !sc.needs(s.driver.Can) {
 				t.Skipf("%s cannot do it", s.driver.Name)
-			}
-			if sc.known != "" && os.Getenv("DOZO_E2E_KNOWN") == "" {
-				t.Skipf("KNOWN TO FAIL: %s", sc.known)
 			}
 			if parallel {
 				t.Parallel()

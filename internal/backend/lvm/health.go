@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -37,7 +38,7 @@ func (p *pool) Check(ctx context.Context, id backend.ID) ([]backend.Problem, err
 func lost(i item) (found []backend.Problem) {
 	on := i.state.On(i.lv)
 	for _, pv := range i.state.PVs {
-		if !contains(on, pv.Key) || !pv.Missing && i.state.Lost[pv.UUID] == nil {
+		if !slices.Contains(on, pv.Key) || !pv.Missing && i.state.Lost[pv.UUID] == nil {
 			continue
 		}
 		why := "LVM has it as missing"
@@ -53,15 +54,6 @@ func lost(i item) (found []backend.Problem) {
 			Message: fmt.Sprintf("%s (%s) of volume group %s does not answer: %s%s", pv.Device, pv.UUID, i.group.Name(), why, copies)})
 	}
 	return found
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // judge reads what a target of the device says of itself.

@@ -30,7 +30,7 @@ func TestAdaptController(t *testing.T) {
 	}
 	for _, want := range []string{
 		"  replicas: 1\n", "  minReadySeconds: 0\n", "          image: dozo.local/snapshot-controller:v8\n",
-		"            - \"--leader-election=false\"\n            - \"--enable-distributed-snapshotting=true\"\n",
+		"            - \"--leader-election=false\"\n",
 	} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("no %q in\n%s", want, got)

@@ -310,10 +310,10 @@ func TestImpatientCaller(t *testing.T) {
 		}
 		return b.seam.Seam(e, do)
 	}
-	ctx, cancel := context.WithTimeout(b.ctx, 500*time.Millisecond)
+	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	refuses(t, "Stage with a short deadline", b.node.Stage(ctx, s), errs.Aborted, "stage handle/v1", "mkfs.ext4")
-	<-begun
+	go func() { <-begun; cancel() }()
+	refuses(t, "Stage for a caller who leaves", b.node.Stage(ctx, s), errs.Aborted, "stage handle/v1", "mkfs.ext4")
 	ctx, cancel = context.WithTimeout(b.ctx, 100*time.Millisecond)
 	defer cancel()
 	refuses(t, "Stage meanwhile", b.node.Stage(ctx, s), errs.Aborted, "waiting for stage")

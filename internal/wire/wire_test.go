@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,6 +193,8 @@ func TestOneCallAtATime(t *testing.T) {
 	s := serve(t, f, fake.Kind(fake.Options{}))
 	first, second := s.connect(), s.connect()
 	begun, goOn := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release) // the server waits for its calls
 	f.Arm(func(e *fake.Errors) {
 		e.Create.Hold = func(context.Context) error { close(begun); <-goOn; return nil }
 	})
@@ -207,7 +210,7 @@ func TestOneCallAtATime(t *testing.T) {
 	if f.Calls("Delete") != 0 {
 		t.Error("the backend was called for a volume that is being made")
 	}
-	close(goOn)
+	release()
 	if err := <-created; err != nil {
 		t.Error(err)
 	}

@@ -228,11 +228,12 @@ func TestLimitsReally(t *testing.T) {
 
 	b.modify(map[string]string{"write-bps": "16Mi"})
 	took := b.await(device, "rbps=max wbps=16777216 riops=max wiops=max")
-	faster, unlimited := b.transfer("of", megabytes), b.transfer("if", megabytes)
+	faster := fastest(func() time.Duration { return b.transfer("of", megabytes) })
+	unlimited := fastest(func() time.Duration { return b.transfer("if", megabytes) })
 	t.Logf("changed within %v to 16 MiB/s for writes and no limit for reads: written in %v, read in %v", took, faster, unlimited)
 	within(t, "write of 16 MiB at 16 MiB/s", faster, 700*time.Millisecond, 3*time.Second)
 	within(t, "read without limit", unlimited, 0, 1500*time.Millisecond)
-	buffered := b.buffered(megabytes)
+	buffered := fastest(func() time.Duration { return b.buffered(megabytes) })
 	t.Logf("written through the page cache and synced in %v", buffered)
 	within(t, "buffered write of 16 MiB at 16 MiB/s", buffered, 700*time.Millisecond, 3*time.Second)
 
@@ -283,6 +284,11 @@ func (b *limitBed) transfer(direction string, megabytes int) time.Duration {
 func (b *limitBed) buffered(megabytes int) time.Duration {
 	b.t.Helper()
 	return b.inPod("if=/dev/zero", "of="+filepath.Join(b.target, "data"), "conv=notrunc,fsync", "bs=1M", "count="+strconv.Itoa(megabytes))
+}
+
+// fastest is the least of three measurements: a busy machine makes any of them long.
+func fastest(measure func() time.Duration) time.Duration {
+	return min(measure(), measure(), measure())
 }
 
 func within(t *testing.T, what string, took, least, most time.Duration) {

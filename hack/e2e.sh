@@ -34,13 +34,18 @@ if [ "$(bin/lab kubectl get --raw /readyz 2>/dev/null || true)" != ok ]; then
 	trap cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	bin/lab up
+	disks=
+	[ "$driver" != lvm ] || disks='--disk 8Gi --disk 8Gi --disk 2Gi'
+	# shellcheck disable=SC2086 # no blanks in it
+	bin/lab up $disks
 fi
 values=
 case $driver in
-lvm) # the empty disks of each node are its volume group
+lvm) # the empty disks of each node are its volume groups
 	for node in $(bin/lab kubectl get nodes -o name); do
-		bin/lab exec "${node#node/}" -- sh -c 'vgs dozo >/dev/null 2>&1 || vgcreate --metadatasize 64m dozo /dev/ubdb /dev/ubdc'
+		bin/lab exec "${node#node/}" -- sh -c '
+			vgs dozo >/dev/null 2>&1 || vgcreate --metadatasize 64m dozo /dev/ubdb /dev/ubdc
+			vgs other >/dev/null 2>&1 || vgcreate --metadatasize 64m other /dev/ubdd'
 	done
 	values='--values test/lab/lvm-values.yaml' ;;
 esac
@@ -50,6 +55,7 @@ KUBECONFIG=$(bin/lab env | sed -n "s/^export KUBECONFIG='\(.*\)'$/\1/p")
 export KUBECONFIG
 
 rc=0
+export DOZO_E2E_LAB="$PWD/bin/lab"
 go -C test/e2e vet ./...
 rm -f "$out/e2e-timings.json"
 DOZO_E2E_TIMINGS=$out/e2e-timings.json go tool gotestsum --format testname --hide-summary=skipped --jsonfile "$out/e2e.json" \

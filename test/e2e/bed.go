@@ -22,8 +22,6 @@ type bed struct {
 	started time.Time
 	// volumes are the PersistentVolumes that the scenario had, which have to be gone in the end.
 	volumes map[string]bool
-	// classes are StorageClasses of the scenario's own.
-	classes []string
 	// timed is off for scenarios that disturb the driver: their times say nothing of usual ones.
 	timed bool
 }
@@ -126,11 +124,6 @@ func (b *bed) dismantle() {
 		b.t.Error(err)
 	}
 	b.awaitNone(one(namespaces, "", b.ns), "namespace "+b.ns)
-	for _, name := range b.classes {
-		if err := b.cluster.typed.StorageV1().StorageClasses().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
-			b.t.Error(err)
-		}
-	}
 	for name := range b.volumes {
 		b.checkNoTraces(ctx, name)
 	}

@@ -27,6 +27,8 @@ const (
 	events     = "events"
 	snapshots  = "volumesnapshots"
 
+	nodeVolumes = "nodevolumes"
+
 	snapshotContents = "volumesnapshotcontents"
 )
 
@@ -34,6 +36,9 @@ const (
 func resource(name string) schema.GroupVersionResource {
 	if name == snapshots || name == snapshotContents {
 		return schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: name}
+	}
+	if name == nodeVolumes {
+		return schema.GroupVersionResource{Group: "dozo.dev", Version: "v1alpha1", Resource: name}
 	}
 	return schema.GroupVersionResource{Version: "v1", Resource: name}
 }

@@ -16,7 +16,11 @@ type Driver struct {
 	Larger        string // of one that it is expanded or restored to
 	FullSays      string // in the Event on a claim for which there is no room
 	TopologyKey   string // of the label by which nodes that volumes are on are told apart
+	FileSystems   []string
 	Traces        []Trace
+	Layouts       []Layout
+	Thin          Thin
+	Room          Room
 	Can           Can
 }
 
@@ -27,6 +31,7 @@ type Can struct {
 	NodeBound                                    bool // a volume, its snapshots and clones are on one node
 	Inline                                       bool // a pod's spec can have a volume in it, "size" its attribute
 	Limits                                       bool // VolumeAttributesClasses with read-bps and the like
+	Layouts                                      bool // it has the pools of Driver.Layouts, Thin and Room
 }
 
 // Trace finds what a driver leaves on nodes for a volume. Program is run on every node with the node's root
@@ -38,8 +43,35 @@ type Trace struct {
 	Program []string
 }
 
+// Layout is how the volumes of a pool lie on their storage. Program, run on a volume's node with VOLUME replaced as
+// in a [Trace], prints something that Says matches.
+type Layout struct {
+	Pool    string
+	Program []string
+	Says    string // a regular expression
+}
+
+// Thin is a pool that promises volumes twice the Size that it has.
+type Thin struct {
+	Pool string
+	Size string // a Kubernetes quantity
+}
+
+// Room is what a metric of the driver's pods says of a node's room, and a program that says the same, in bytes.
+type Room struct {
+	Port    int
+	Metric  string // with labels, as Prometheus writes it
+	Program []string
+}
+
+// onHost runs a program on a node with the node's own file systems.
+func onHost(program ...string) []string {
+	return append([]string{"nsenter", "--target", "1", "--mount", "--"}, program...)
+}
+
 // Drivers returns the drivers that the scenarios know, by the name that DOZO_E2E_DRIVER chooses.
 func Drivers() map[string]Driver {
+	lvs := onHost("lvs", "--noheadings", "--separator", " ", "-o", "vg_name,segtype,lv_name", "-S", "lv_name=~VOLUME")
 	return map[string]Driver{"loopfile": {
 		Name:          "loopfile.dozo.dev",
 		StorageClass:  "dozo",
@@ -52,6 +84,7 @@ func Drivers() map[string]Driver {
 		Larger:        "1Gi",
 		FullSays:      "can still be given",
 		TopologyKey:   "topology.dozo.dev/node",
+		FileSystems:   []string{"ext4", "xfs", "btrfs"},
 		Traces: []Trace{
 			{"an image", []string{"find", "/host/var/lib/dozo/images", "-name", "*VOLUME*"}},
 			{"a loop device", []string{"find", "/sys/devices/virtual/block", "-name", "backing_file", "-exec", "grep", "-H", "VOLUME", "{}", "+"}},
@@ -72,12 +105,22 @@ func Drivers() map[string]Driver {
 		Larger:        "1Gi",
 		FullSays:      "can still give",
 		TopologyKey:   "topology.dozo.dev/node",
+		FileSystems:   []string{"ext4", "xfs", "btrfs"},
+		Thin:          Thin{"thin", "2Gi"},
+		Layouts: []Layout{
+			{"disks", lvs, `^ *dozo linear `},
+			{"mirror", lvs, `^ *dozo raid1 `},
+			{"thin", lvs, `^ *dozo thin `},
+			{"other", lvs, `^ *other linear `},
+		},
+		Room: Room{9100, `dozo_pool_capacity_bytes{kind="lvm",pool="other",type="available"}`,
+			onHost("vgs", "--noheadings", "--nosuffix", "--units", "b", "-o", "vg_free", "other")},
 		Traces: []Trace{
 			{"a logical volume", []string{"find", "/sys/devices/virtual/block", "-path", "*/dm/name", "-exec", "grep", "-H", "MAPPED", "{}", "+"}},
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
-		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true, Layouts: true},
 	}}
 }
 

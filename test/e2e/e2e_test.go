@@ -36,6 +36,7 @@ func useScenarios() []scenario {
 	snapshot := func(c Can) bool { return c.Snapshot }
 	clone := func(c Can) bool { return c.Clone }
 	block := func(c Can) bool { return c.Block }
+	layouts := func(c Can) bool { return c.Layouts }
 	single := func(c Can) bool { return c.SingleWriter }
 	return []scenario{
 		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
@@ -48,6 +49,15 @@ func useScenarios() []scenario {
 		{name: "copies find their source", run: copiesFindTheirSource,
 			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone }},
 		{name: "ephemeral volume", run: ephemeralVolume},
+		{name: "expand an unused volume", needs: expand, run: expandUnused},
+		{name: "file systems", run: fileSystems},
+		{name: "mount options", run: mountOptions},
+		{name: "least size", run: leastSize},
+		{name: "uneven size", needs: block, run: unevenSize},
+		{name: "copies outlive their source", needs: func(c Can) bool { return c.Snapshot && c.Clone }, run: copiesOutliveTheirSource},
+		{name: "unknown pool", run: unknownPool},
+		{name: "classes choose pools", needs: layouts, run: classesChoosePools},
+		{name: "thin promises", needs: layouts, run: thinPromises},
 		{name: "raw block", needs: block, run: rawBlock},
 		{name: "ReadWriteOncePod", needs: single, run: readWriteOncePod},
 		{name: "read only", run: readOnly},
@@ -74,7 +84,13 @@ func disturbScenarios() []scenario {
 		{name: "killed while expanding", needs: func(c Can) bool { return c.Expand }, run: killedWhileExpanding},
 		{name: "killed while deleting", run: killedWhileDeleting},
 		{name: "all driver pods restarted", run: allRestarted},
+		{name: "metrics agree with the storage", needs: func(c Can) bool { return c.Layouts }, run: metricsAgree},
+		{name: "exact fit", needs: func(c Can) bool { return c.Capacity && c.Block }, run: exactFit},
 		{name: "full", needs: func(c Can) bool { return c.Capacity }, run: full},
 		{name: "twenty at once", run: twentyAtOnce},
+		{name: "fifty claims at once", needs: func(c Can) bool { return c.Block && c.NodeBound }, run: fiftyClaims},
+		{name: "API server away", needs: hasLab, run: apiServerAway},
+		{name: "power cut", needs: hasPower, run: powerCut},
+		{name: "node lost", needs: hasPower, run: nodeLost},
 	}
 }

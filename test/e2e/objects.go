@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -48,23 +49,63 @@ func from(group, kind, name string) func(*corev1.PersistentVolumeClaim) {
 	}
 }
 
-// withFileSystem makes a class like the driver's, with another file system, and claims of it.
-func (b *bed) withFileSystem(kind string) func(*corev1.PersistentVolumeClaim) {
+// class makes a class like the driver's, changed, for the length of the scenario.
+func (b *bed) class(suffix string, change func(*storagev1.StorageClass)) string {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
 	defer cancel()
-	classes := b.cluster.typed.StorageV1().StorageClasses()
-	class, err := classes.Get(ctx, b.driver.StorageClass, metav1.GetOptions{})
+	api := b.cluster.typed.StorageV1().StorageClasses()
+	c, err := api.Get(ctx, b.driver.StorageClass, metav1.GetOptions{})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	class.ObjectMeta = metav1.ObjectMeta{Name: b.ns + "-" + kind}
-	class.Parameters["csi.storage.k8s.io/fstype"] = kind
-	if _, err := classes.Create(ctx, class, metav1.CreateOptions{}); err != nil {
+	c.ObjectMeta = metav1.ObjectMeta{Name: b.ns + "-" + suffix}
+	change(c)
+	if _, err := api.Create(ctx, c, metav1.CreateOptions{}); err != nil {
 		b.t.Fatal(err)
 	}
-	b.classes = append(b.classes, class.Name)
-	return func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = &class.Name }
+	b.t.Cleanup(func() {
+		if err := api.Delete(context.Background(), c.Name, metav1.DeleteOptions{}); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return c.Name
+}
+
+func ofClass(name string) func(*corev1.PersistentVolumeClaim) {
+	return func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = &name }
+}
+
+// ofPool makes a class whose volumes are in another pool of the driver, and claims of it.
+func (b *bed) ofPool(pool string, change ...func(*storagev1.StorageClass)) func(*corev1.PersistentVolumeClaim) {
+	b.t.Helper()
+	return ofClass(b.class("in-"+pool, func(c *storagev1.StorageClass) {
+		c.Parameters["pool"] = pool
+		for _, f := range change {
+			f(c)
+		}
+	}))
+}
+
+// withFileSystem makes a class with another file system, and claims of it.
+func (b *bed) withFileSystem(kind string) func(*corev1.PersistentVolumeClaim) {
+	b.t.Helper()
+	return ofClass(b.class(kind, func(c *storagev1.StorageClass) { c.Parameters["csi.storage.k8s.io/fstype"] = kind }))
+}
+
+// atOnce binds claims of a class before a pod uses them.
+func atOnce(c *storagev1.StorageClass) {
+	mode := storagev1.VolumeBindingImmediate
+	c.VolumeBindingMode = &mode
+}
+
+// onlyOn allows volumes of a class on one node.
+func (b *bed) onlyOn(node string) func(*storagev1.StorageClass) {
+	return func(c *storagev1.StorageClass) {
+		c.AllowedTopologies = []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{{
+			Key: b.driver.TopologyKey, Values: []string{node},
+		}}}}
+	}
 }
 
 func asBlock(c *corev1.PersistentVolumeClaim) {

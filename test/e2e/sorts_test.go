@@ -85,37 +85,9 @@ func inlineTooLarge(b *bed) {
 	}
 }
 
-// class makes a class like the driver's, changed, for the length of the scenario.
-func (b *bed) class(suffix string, change func(*storagev1.StorageClass)) string {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
-	defer cancel()
-	api := b.cluster.typed.StorageV1().StorageClasses()
-	c, err := api.Get(ctx, b.driver.StorageClass, metav1.GetOptions{})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	c.ObjectMeta = metav1.ObjectMeta{Name: b.ns + "-" + suffix}
-	change(c)
-	if _, err := api.Create(ctx, c, metav1.CreateOptions{}); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() {
-		if err := api.Delete(context.Background(), c.Name, metav1.DeleteOptions{}); err != nil {
-			b.t.Error(err)
-		}
-	})
-	return c.Name
-}
-
-func ofClass(name string) func(*corev1.PersistentVolumeClaim) {
-	return func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = &name }
-}
-
 // immediate binds a claim that no pod uses yet; the pod then goes where the volume is.
 func immediate(b *bed) {
-	mode := storagev1.VolumeBindingImmediate
-	class := b.class("immediate", func(c *storagev1.StorageClass) { c.VolumeBindingMode = &mode })
+	class := b.class("immediate", atOnce)
 	b.createClaim(b.claim("data", b.driver.Size, ofClass(class)))
 	c := b.awaitBound("data")
 	node := b.nodeOf(c.Spec.VolumeName)
@@ -140,10 +112,11 @@ func (b *bed) nodeOf(volume string) string {
 // waits and says why.
 func restrictedClass(b *bed) {
 	first := b.someNode()
-	there := []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{{Key: b.driver.TopologyKey, Values: []string{first}}}}}
-	later := b.class("there", func(c *storagev1.StorageClass) { c.AllowedTopologies = there })
-	mode := storagev1.VolumeBindingImmediate
-	now := b.class("there-now", func(c *storagev1.StorageClass) { c.AllowedTopologies, c.VolumeBindingMode = there, &mode })
+	later := b.class("there", b.onlyOn(first))
+	now := b.class("there-now", func(c *storagev1.StorageClass) {
+		b.onlyOn(first)(c)
+		atOnce(c)
+	})
 
 	_, p := b.launch(b.claim("later", b.driver.Size, ofClass(later)), b.pod("later", "later"), "", "")
 	b.createClaim(b.claim("now", b.driver.Size, ofClass(now)))

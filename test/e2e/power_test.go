@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// away is for how long the API server does not answer.
+const away = 2 * time.Minute
+
+// lab runs the program that does to the cluster what no API does, which DOZO_E2E_LAB names: "crash NODE", "boot
+// NODE", and "exec -- PROGRAM" beside the control plane.
+func (b *bed) lab(args ...string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), usualLimit)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, os.Getenv("DOZO_E2E_LAB"), args...).CombinedOutput(); err != nil {
+		b.t.Fatalf("lab %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// The scenarios below need a lab, the first two one whose nodes can lose their power.
+func hasLab(Can) bool { return os.Getenv("DOZO_E2E_LAB") != "" }
+func hasPower(c Can) bool {
+	return hasLab(c) && os.Getenv("DOZO_LAB_KERNEL") == "guest" && c.NodeBound
+}
+
+// bystander is a node that the driver's controller is not on, so that only the node is missing.
+func (b *bed) bystander() string {
+	b.t.Helper()
+	s := b.driverPods(b.driver.Pods, "")
+	list, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	busy := map[string]int{}
+	for _, p := range list.Items {
+		busy[p.Spec.NodeName]++
+	}
+	for node := range b.nodes.pods {
+		if busy[node] == 1 {
+			return node
+		}
+	}
+	return b.someNode()
+}
+
+// reachable waits until programs run on a node again: its pods are started anew.
+func (b *bed) reachable(node string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(usualLimit); ; time.Sleep(time.Second) {
+		_, err := b.nodes.run(b.t.Context(), node, "true")
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("node %s is not back: %v", node, err)
+		}
+	}
+}
+
+// powerCut crashes the node of a pod that has just synced its data, and boots it: the same pod has its data.
+func powerCut(b *bed) {
+	b.timed = false
+	node := b.bystander()
+	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", onNode(node)), "", "")
+	sum := b.write("pod", dataFile, dataMiB)
+	b.lab("crash", node)
+	cut := time.Now()
+	b.lab("boot", node)
+	b.t.Logf("node %s is back %v after its power was cut", node, time.Since(cut).Round(time.Second))
+	await(b, one(pods, b.ns, "pod"), "the pod to run again", func(p *corev1.Pod) (bool, string) {
+		return podReady(p) && p.Status.ContainerStatuses[0].RestartCount > 0, describePod(p)
+	})
+	b.t.Logf("its pod runs again %v after", time.Since(cut).Round(time.Second))
+	b.reachable(node)
+	if err := b.driverBack(node, 1); err != nil {
+		b.t.Fatal(err)
+	}
+	b.verify("pod", dataFile, dataMiB, sum)
+}
+
+// nodeLost takes a node's power and its object: the volume is said to be lost, and its claim is kept. When the
+// node comes back, so does the data.
+func nodeLost(b *bed) {
+	b.timed = false
+	node := b.bystander()
+	c, _ := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", onNode(node)), "", "")
+	sum := b.write("pod", dataFile, dataMiB)
+	b.lab("crash", node)
+	back := false
+	defer func() {
+		if !back {
+			b.lab("boot", node)
+		}
+	}()
+	nodes := b.cluster.typed.CoreV1().Nodes()
+	if err := nodes.Delete(b.t.Context(), node, metav1.DeleteOptions{}); err != nil {
+		b.t.Fatal(err)
+	}
+	begun := time.Now()
+	object := b.objectOf(c.Spec.VolumeName)
+	b.awaitLost(object, true)
+	b.t.Logf("the volume is said to be lost %v after its node was deleted", time.Since(begun).Round(time.Millisecond))
+	b.awaitNone(one(pods, b.ns, "pod"), "the pod of the node that is gone")
+	if c := b.awaitBound("data"); c.DeletionTimestamp != nil {
+		b.t.Error("the claim is being deleted, and nobody asked for that")
+	}
+	b.lab("boot", node)
+	back = true
+	b.awaitLost(object, false)
+	b.start(b.pod("again", "data"))
+	b.verify("again", dataFile, dataMiB, sum)
+	b.reachable(node)
+}
+
+// objectOf is the NodeVolume of a volume.
+func (b *bed) objectOf(volume string) string {
+	b.t.Helper()
+	v := await(b, one(volumes, "", volume), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
+	return strings.Replace(v.Spec.CSI.VolumeHandle, ":", ".", 1)
+}
+
+// awaitLost waits for a NodeVolume to be said to be lost, or to be there again.
+func (b *bed) awaitLost(object string, lost bool) {
+	b.t.Helper()
+	type nodeVolume struct {
+		Status struct {
+			Conditions []metav1.Condition `json:"conditions"`
+		} `json:"status"`
+	}
+	await(b, one(nodeVolumes, "", object), fmt.Sprintf("NodeVolume %s to be lost: %v", object, lost), func(v *nodeVolume) (bool, string) {
+		if v == nil {
+			return false, "absent"
+		}
+		said := meta.IsStatusConditionTrue(v.Status.Conditions, "Lost")
+		return said == lost, fmt.Sprintf("%+v", v.Status.Conditions)
+	})
+}
+
+// apiServerAway stops the API server for two minutes in the middle of a pod's work. The pod goes on, the driver
+// on its node is not restarted, and work resumes by itself.
+func apiServerAway(b *bed) {
+	b.timed = false
+	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Command = []string{"sh", "-c", "while :; do date +%s >>" + dataDir + "/ticks; sync " + dataDir + "/ticks; sleep 0.5; done"}
+	}), "", "")
+	sum := b.write("pod", dataFile, dataMiB)
+	before := b.nodePodsOf()
+	const server = "kube-apiserver"
+	b.lab("exec", "--", "pkill", "-STOP", "-x", server)
+	time.Sleep(away)
+	b.lab("exec", "--", "pkill", "-CONT", "-x", server)
+	again := time.Now()
+	b.launch(b.claim("after", b.driver.Size), b.pod("after", "after"), "", "")
+	b.t.Logf("a new claim is bound and its pod runs %v after the API server is back", time.Since(again).Round(time.Millisecond))
+	b.verify("pod", dataFile, dataMiB, sum)
+	last, longest, ticks := int64(0), int64(0), 0
+	for line := range strings.Lines(b.exec("pod", "cat", dataDir+"/ticks")) {
+		at := b.number(strings.TrimSpace(line))
+		if last != 0 {
+			longest = max(longest, at-last)
+		}
+		last = at
+		ticks++
+	}
+	b.t.Logf("%d writes on node %s, the longest pause between two %d s", ticks, p.Spec.NodeName, longest)
+	if time.Duration(longest)*time.Second > away/4 {
+		b.t.Errorf("the pod could not write for %d s", longest)
+	}
+	for name, restarts := range b.nodePodsOf() {
+		if was, ok := before[name]; !ok || was != restarts {
+			b.t.Errorf("the driver's containers on a node were restarted: pod %s %v, before %v", name, restarts, before)
+		}
+	}
+}
+
+// nodePodsOf are the driver's pods on nodes, with how often their containers were restarted.
+func (b *bed) nodePodsOf() map[types.UID]int32 {
+	b.t.Helper()
+	s := b.driverPods(b.driver.NodePods, "")
+	list, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	restarts := map[types.UID]int32{}
+	for _, p := range list.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			restarts[p.UID] += c.RestartCount
+		}
+	}
+	return restarts
+}

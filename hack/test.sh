@@ -13,7 +13,7 @@ run() { # JSON-FILE ARG...
 	json=$1
 	shift
 	# Each package has a mount namespace of its own, so that none sees another's mounts.
-	go tool gotestsum --format pkgname --hide-summary=skipped --jsonfile "coverage/$json" -- -timeout 30m -exec "$PWD/hack/as-root.sh" "$@" || rc=$?
+	go tool gotestsum --format pkgname --hide-summary=skipped --jsonfile "coverage/$json" -- -timeout 45m -exec "$PWD/hack/as-root.sh" "$@" || rc=$?
 }
 run test.json -race -coverpkg=./internal/...,./cmd/... -coverprofile=coverage/all.out \
 	$(go list ./... | grep -v -e /test/crash$ -e /test/lab/cluster -e /test/lab/cmd -e /test/e2e)

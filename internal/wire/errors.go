@@ -70,8 +70,9 @@ func (c *Client) fromStatus(ctx context.Context, err error) error {
 		if ctx.Err() != nil {
 			return errs.E(errs.Aborted, "%s: %w", c.where(), ctx.Err())
 		}
-		// The server knows the deadline too, and its clock may strike first.
-		return errs.E(errs.Aborted, "%s: the call was ended (%s)", c.where(), s.Message())
+		if s.Code() == codes.DeadlineExceeded { // the server knows the deadline too, and its clock may strike first
+			return errs.E(errs.Aborted, "%s: the call was ended (%s)", c.where(), s.Message())
+		}
 	case codes.Unimplemented:
 		return errs.E(errs.Unsupported, "%s: the dozo there (%s) is older than this one (%s) and cannot do that (%s); update it", c.where(), c.served(), c.version, s.Message())
 	case codes.ResourceExhausted, codes.Internal, codes.Unknown:

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -70,8 +71,9 @@ func (c *Client) fromStatus(ctx context.Context, err error) error {
 		if ctx.Err() != nil {
 			return errs.E(errs.Aborted, "%s: %w", c.where(), ctx.Err())
 		}
-		if s.Code() == codes.DeadlineExceeded { // the server knows the deadline too, and its clock may strike first
-			return errs.E(errs.Aborted, "%s: the call was ended (%s)", c.where(), s.Message())
+		// The server knows the deadline too, and its clock may strike first.
+		if at, ok := ctx.Deadline(); ok && time.Until(at) < time.Second {
+			return errs.E(errs.Aborted, "%s: %w", c.where(), context.DeadlineExceeded)
 		}
 	case codes.Unimplemented:
 		return errs.E(errs.Unsupported, "%s: the dozo there (%s) is older than this one (%s) and cannot do that (%s); update it", c.where(), c.served(), c.version, s.Message())

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/wire"
 )
@@ -123,15 +125,25 @@ func (d *daemon) connect() *wire.Client {
 	return c
 }
 
+// freeze stops the process in its tracks, all of its threads.
+func (d *daemon) freeze() {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		d.t.Fatal(err)
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, d.cmd.Process.Pid, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // TestSilent: a process that is stopped keeps its end of the socket open. The caller is not kept for ever,
 // and finds it when it goes on.
 func TestSilent(t *testing.T) {
 	t.Parallel()
 	d := start(t, t.TempDir())
 	c := d.connect()
-	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	d.freeze()
 	began := time.Now()
 	if _, err := c.Get(t.Context(), "v"); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("got %v (%v), want unavailable", err, errs.KindOf(err))

@@ -71,7 +71,7 @@ var layers = []layer{
 	{of: "internal/agent/remote", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pool"}, never: []string{"google.golang.org/grpc"},
 		why: "the other end of the agent speaks to it through objects only"},
 	{of: "internal/controller", uses: []string{"api/*", "internal/controller/*"}, why: "the list of reconcilers is a list"},
-	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc"},
+	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/claims", "internal/errs"}, never: []string{"google.golang.org/grpc"},
 		why: "a reconciler sees objects: storage is the agents' work"},
 	{of: "internal/claims", uses: []string{"api/*", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc", "os/exec"},
 		why: "what a pod asks for is read from objects; who wants to know it is not its business"},

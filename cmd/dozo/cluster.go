@@ -65,8 +65,8 @@ func serveCluster(ctx context.Context, o driverOptions) error {
 		return errors.New("--kind: missing; without --pool-config it says which of the cluster's Pools are served")
 	}
 	var err error
-	if o.kind, err = kindOf(all.Kinds(o.host), o.flags.kind); err != nil {
-		return err
+	if o.kind, err = pool.FindKind(all.Kinds(o.host), o.flags.kind); err != nil {
+		return fmt.Errorf("--%w", err) // which begins with the flag's name
 	}
 	if !o.kind.NodeBound {
 		return fmt.Errorf("--kind: %s is not bound to nodes, so no agent is needed: use --pool-config", o.kind.Name)

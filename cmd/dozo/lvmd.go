@@ -92,9 +92,9 @@ func openServed(ctx context.Context, specs []pool.Spec, node string) (opened []w
 		if s.Socket != "" {
 			return opened, fmt.Errorf("--pool-config: pool %q: socket: it is this process that serves one; give the pool its options", s.Name)
 		}
-		k, err := pool.FindKind(kinds, s)
+		k, err := pool.FindKind(kinds, s.Kind)
 		if err != nil {
-			return opened, fmt.Errorf("--pool-config: %w", err)
+			return opened, fmt.Errorf("--pool-config: pool %q: %w", s.Name, err)
 		}
 		b, err := pool.OpenBackend(ctx, k, s, node)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +27,6 @@ type role struct{ controller, node bool }
 // serveFlags are the flags of the roles.
 type serveFlags struct {
 	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
-	nodeExpansion                                                                  bool
 	cluster                                                                        clusterFlags
 }
 
@@ -81,10 +79,6 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 	if r.node {
 		fl.StringVar(&f.stateDir, "state-dir", "/var/lib/dozo/node", "`directory` for what was done to volumes on this node; it must outlive this process")
 		fl.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "`directory` of the kubelet: paths below it are never followed through symlinks")
-	}
-	if r.node && r.controller {
-		fl.BoolVar(&f.nodeExpansion, "node-expansion", false, "leave growing a volume to NodeExpandVolume alone, "+
-			"for Kubernetes with such a driver on every node: its one resizer reaches only one of them")
 	}
 	if r.node && r.controller { // without Kubernetes
 		if err := cmd.MarkFlagRequired("pool-config"); err != nil {
@@ -189,19 +183,8 @@ func (o *driverOptions) open(ctx context.Context, specs []pool.Spec) (err error)
 	if err != nil {
 		return err
 	}
-	o.kind, err = kindOf(kinds, specs[0].Kind)
+	o.kind, err = pool.FindKind(kinds, specs[0].Kind)
 	return err
-}
-
-func kindOf(kinds []backend.Kind, name string) (backend.Kind, error) {
-	var known []string
-	for _, k := range kinds {
-		if k.Name == name {
-			return k, nil
-		}
-		known = append(known, k.Name)
-	}
-	return backend.Kind{}, fmt.Errorf("--kind: %q is unknown; known are: %s", name, strings.Join(known, ", "))
 }
 
 // driver is a running CSI driver.
@@ -228,7 +211,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		}
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: d.name, Version: version(), Pools: pools, Kind: &o.kind, Node: n, Controller: o.role.controller, NodeExpansion: o.flags.nodeExpansion, Log: o.log,
+		DriverName: d.name, Version: version(), Pools: pools, Kind: &o.kind, Node: n, Controller: o.role.controller, Log: o.log,
 	})
 	if err != nil {
 		return nil, err

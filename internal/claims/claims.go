@@ -23,9 +23,11 @@ const (
 	paramSize = "size" // of inline volumes, as "10Gi"
 )
 
-// The annotations of Kubernetes that matter here.
+// SelectedNodeAnnotation is the scheduler's choice for a claim. The provisioner takes it back if it cannot be.
+const SelectedNodeAnnotation = "volume.kubernetes.io/selected-node"
+
+// The other words of Kubernetes that matter here.
 const (
-	selectedNode = "volume.kubernetes.io/selected-node"          // the scheduler's choice, which the provisioner takes back if it cannot be
 	defaultClass = "storageclass.kubernetes.io/is-default-class" // on a class
 	betaClass    = "volume.beta.kubernetes.io/storage-class"     // on old claims; it wins over the field
 	driverSuffix = ".dozo.dev"                                   // of a kind's CSI driver
@@ -51,6 +53,8 @@ type Reader struct {
 	Live  client.Client
 	Kinds []backend.Kind // those whose volumes matter: node-bound ones
 }
+
+func (r Reader) sources() Sources { return Sources{Cache: r.Cache, Live: r.Live} }
 
 // liveTimeout bounds a question to the API server. kube-scheduler waits for us.
 const liveTimeout = time.Second
@@ -83,7 +87,7 @@ func (r Reader) volume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (
 	case v.PersistentVolumeClaim != nil:
 		var claim corev1.PersistentVolumeClaim
 		key := client.ObjectKey{Namespace: pod.Namespace, Name: v.PersistentVolumeClaim.ClaimName}
-		if err := r.get(ctx, key, &claim); err != nil {
+		if err := r.sources().get(ctx, key, &claim); err != nil {
 			return Volume{}, false, wrap(err, "claim %s", key)
 		}
 		return r.OfClaim(ctx, &claim)
@@ -146,7 +150,7 @@ func (r Reader) OfClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim
 		return Volume{}, false, nil
 	}
 	var class storagev1.StorageClass
-	switch err := r.get(ctx, client.ObjectKey{Name: name}, &class); {
+	switch err := r.sources().get(ctx, client.ObjectKey{Name: name}, &class); {
 	case apierrors.IsNotFound(err): // a claim for a volume that somebody makes by hand
 		return Volume{}, false, nil
 	case err != nil:
@@ -160,14 +164,14 @@ func (r Reader) OfClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim
 	v := Volume{
 		Key: ClaimKey(claim.Namespace, claim.Name), Name: "claim " + claim.Namespace + "/" + claim.Name,
 		Kind: kind.Name, Pool: class.Parameters[paramPool], Bytes: round(kind, request.Value()),
-		Node: claim.Annotations[selectedNode],
+		Node: SelectedNode(claim),
 	}
 	v.Settled = v.Node != ""
 	if v.Settled {
 		return v, true, nil
 	}
 	var err error
-	if v.Node, err = r.sourceNode(ctx, claim); err != nil {
+	if v.Node, err = r.sources().Node(ctx, claim, class.Provisioner); err != nil {
 		return Volume{}, false, err
 	}
 	return v, true, nil
@@ -228,15 +232,6 @@ func (r Reader) defaultClass(ctx context.Context) (*string, error) {
 	return &best.Name, nil
 }
 
-// get reads from the cache, and what is not there from the API server.
-func (r Reader) get(ctx context.Context, key client.ObjectKey, into client.Object) error {
-	err := r.Cache.Get(ctx, key, into)
-	if apierrors.IsNotFound(err) {
-		return r.Live.Get(ctx, key, into)
-	}
-	return err
-}
-
 // wrap classifies an error of the API server.
 func wrap(err error, format string, args ...any) error {
 	kind := errs.Unavailable
@@ -247,7 +242,9 @@ func wrap(err error, format string, args ...any) error {
 }
 
 // SelectedNode returns the node that was chosen for a claim, empty if none is.
-func SelectedNode(c *corev1.PersistentVolumeClaim) string { return c.Annotations[selectedNode] }
+func SelectedNode(c *corev1.PersistentVolumeClaim) string {
+	return c.Annotations[SelectedNodeAnnotation]
+}
 
 // Inline returns the volumes of a pod that are described in the pod itself. Those that are described wrong
 // are left out: no node can make them.

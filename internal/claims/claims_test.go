@@ -109,8 +109,9 @@ func snapshots() []client.Object {
 	}
 }
 
-func volumeOn(name, node string) *corev1.PersistentVolume {
+func volumeOn(name, node, driver string) *corev1.PersistentVolume {
 	return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver}},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: topologyKey, Operator: "In", Values: []string{node}}},
 		}}}},
@@ -128,15 +129,16 @@ func cluster(t *testing.T) Reader {
 	mine := claim("web-a", "ssd", "7Gi", func(c *corev1.PersistentVolumeClaim) {
 		c.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "web", UID: "uid-1", Controller: &isController}}
 	})
-	objects := append(snapshots(), older, newer, mine, volumeOn("pv-1", "n1"),
+	objects := append(snapshots(), older, newer, mine, volumeOn("pv-1", "n1", "lvm.dozo.dev"), volumeOn("pv-2", "n1", "example.com"),
 		class("ssd", "lvm.dozo.dev", storagev1.VolumeBindingWaitForFirstConsumer),
 		class("at-once", "lvm.dozo.dev", storagev1.VolumeBindingImmediate),
 		class("shared", "ceph.dozo.dev", storagev1.VolumeBindingWaitForFirstConsumer),
 		claim("data", "ssd", "1Gi"), claim("tiny", "ssd", "1"), claim("odd", "ssd", "17Mi"), claim("huge", "ssd", "9223372036854775807"),
-		claim("bound", "ssd", "1Gi", bound("pv-1")), claim("at-once", "at-once", "1Gi"), claim("shared", "shared", "1Gi"),
+		claim("bound", "ssd", "1Gi", bound("pv-1")), claim("theirs", "older", "1Gi", bound("pv-2")), claim("at-once", "at-once", "1Gi"), claim("shared", "shared", "1Gi"),
 		claim("no-class", "", "1Gi"), claim("classless", "gone", "1Gi"), claim("beta", "", "1Gi", annotated(betaClass, "ssd")),
-		claim("selected", "ssd", "1Gi", annotated(selectedNode, "n2")),
+		claim("selected", "ssd", "1Gi", annotated(SelectedNodeAnnotation, "n2")),
 		claim("clone", "ssd", "1Gi", from(claimKind, "bound")), claim("clone-of-selected", "ssd", "1Gi", from(claimKind, "selected")),
+		claim("clone-of-theirs", "ssd", "1Gi", from(claimKind, "theirs")),
 		claim("clone-of-nothing", "ssd", "1Gi", from(claimKind, "gone")), claim("clone-of-waiting", "ssd", "1Gi", from(claimKind, "data")),
 		claim("restored", "ssd", "1Gi", from(snapshotKind, "snap")), claim("restored-early", "ssd", "1Gi", from(snapshotKind, "early")),
 		claim("populated", "ssd", "1Gi", from("Backup", "b")), claim("web-b", "ssd", "1Gi"),
@@ -169,6 +171,7 @@ func TestOf(t *testing.T) {
 		"its node is chosen":        {pod(claimed("selected")), on(want("selected", gib), "n2", true)},
 		"a clone":                   {pod(claimed("clone")), on(want("clone", gib), "n1", false)},
 		"a clone of one being made": {pod(claimed("clone-of-selected")), on(want("clone-of-selected", gib), "n2", false)},
+		"a clone of theirs":         {pod(claimed("clone-of-theirs")), []Volume{want("clone-of-theirs", gib)}},
 		"restored":                  {pod(claimed("restored")), on(want("restored", gib), "n3", false)},
 		"populated":                 {pod(claimed("populated")), []Volume{want("populated", gib)}},
 		"ephemeral, there":          {pod(ephemeral(&ssd)), []Volume{want("web-a", 7*gib)}},

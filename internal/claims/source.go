@@ -20,40 +20,51 @@ const topologyKey = "topology.dozo.dev/node"
 
 const snapshotGroup = "snapshot.storage.k8s.io"
 
-// sourceNode returns the node that has what a claim is to be a copy of: copies are made there and nowhere
-// else. It is empty for a claim that is no copy, or a copy of something that is not on one node.
-func (r Reader) sourceNode(ctx context.Context, claim *corev1.PersistentVolumeClaim) (string, error) {
+// Sources finds where the things are that claims are copies of. What is not found in the cache is asked for
+// again, live; what is needed once per copy is not worth a cache of all, and is only asked for live.
+type Sources struct {
+	Cache client.Reader // has claims
+	Live  client.Reader
+}
+
+// Node returns the node that has what a claim is to be a copy of: copies are made there and nowhere else. It
+// is empty for a claim that is no copy, or a copy of something that is not on one node or not of the claim's
+// own driver. errs.NotFound if there is no such source, errs.Unavailable if it cannot be told yet.
+func (s Sources) Node(ctx context.Context, claim *corev1.PersistentVolumeClaim, driver string) (string, error) {
 	kind, name := "", ""
-	if s := claim.Spec.DataSource; s != nil {
-		kind, name = s.Kind, s.Name
-	} else if s := claim.Spec.DataSourceRef; s != nil && (s.Namespace == nil || *s.Namespace == claim.Namespace) {
-		kind, name = s.Kind, s.Name
+	if d := claim.Spec.DataSource; d != nil {
+		kind, name = d.Kind, d.Name
+	} else if d := claim.Spec.DataSourceRef; d != nil && (d.Namespace == nil || *d.Namespace == claim.Namespace) {
+		kind, name = d.Kind, d.Name
 	}
 	key := client.ObjectKey{Namespace: claim.Namespace, Name: name}
 	switch kind {
 	case claimKind:
-		return r.nodeOfClaim(ctx, key)
+		return s.nodeOfClaim(ctx, key, driver)
 	case snapshotKind:
-		return r.nodeOfSnapshot(ctx, key)
+		return s.nodeOfSnapshot(ctx, key, driver)
 	}
 	return "", nil // nothing, or a populator's, which makes an ordinary volume
 }
 
-func (r Reader) nodeOfClaim(ctx context.Context, key client.ObjectKey) (string, error) {
+func (s Sources) nodeOfClaim(ctx context.Context, key client.ObjectKey, driver string) (string, error) {
 	var source corev1.PersistentVolumeClaim
-	if err := r.get(ctx, key, &source); err != nil {
+	if err := s.get(ctx, key, &source); err != nil {
 		return "", wrap(err, "claim %s, to be copied", key)
 	}
 	if source.Spec.VolumeName == "" {
-		if node := source.Annotations[selectedNode]; node != "" {
+		// If the source is made elsewhere after all, the copy's provisioner takes its choice back too.
+		if node := SelectedNode(&source); node != "" {
 			return node, nil
 		}
 		return "", errs.E(errs.Unavailable, "claim %s, to be copied, has no volume yet", key)
 	}
-	// Not from the cache: that would keep every volume of the cluster in memory for a few copies.
 	var pv corev1.PersistentVolume
-	if err := r.Live.Get(ctx, client.ObjectKey{Name: source.Spec.VolumeName}, &pv); err != nil {
+	if err := s.Live.Get(ctx, client.ObjectKey{Name: source.Spec.VolumeName}, &pv); err != nil {
 		return "", wrap(err, "volume %s, to be copied", source.Spec.VolumeName)
+	}
+	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != driver {
+		return "", nil // the driver will say that it cannot copy that
 	}
 	return nodeOfVolume(&pv), nil
 }
@@ -75,26 +86,23 @@ func nodeOfVolume(pv *corev1.PersistentVolume) string {
 	return ""
 }
 
-func (r Reader) nodeOfSnapshot(ctx context.Context, key client.ObjectKey) (string, error) {
-	content, err := r.field(ctx, "VolumeSnapshot", key, "status", "boundVolumeSnapshotContentName")
+func (s Sources) nodeOfSnapshot(ctx context.Context, key client.ObjectKey, driver string) (string, error) {
+	content, err := s.field(ctx, "VolumeSnapshot", key, "status", "boundVolumeSnapshotContentName")
 	if err != nil {
 		return "", err
 	}
 	contentKey := client.ObjectKey{Name: content}
-	driver, err := r.field(ctx, "VolumeSnapshotContent", contentKey, "spec", "driver")
-	if err != nil {
-		return "", err
+	taken, err := s.field(ctx, "VolumeSnapshotContent", contentKey, "spec", "driver")
+	if taken != driver || err != nil {
+		return "", err // that of another driver is not copied by ours, which will say so
 	}
-	if _, ours := r.kind(driver); !ours {
-		return "", nil // the driver will say that it cannot copy that
-	}
-	handle, err := r.field(ctx, "VolumeSnapshotContent", contentKey, "status", "snapshotHandle")
+	handle, err := s.field(ctx, "VolumeSnapshotContent", contentKey, "status", "snapshotHandle")
 	if err != nil {
 		return "", err
 	}
 	pool, id, _ := strings.Cut(handle, ":")
 	var snapshot v1alpha1.NodeSnapshot
-	err = r.Live.Get(ctx, client.ObjectKey{Name: v1alpha1.ObjectName(pool, id)}, &snapshot)
+	err = s.Live.Get(ctx, client.ObjectKey{Name: v1alpha1.ObjectName(pool, id)}, &snapshot)
 	switch {
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 		return "", errs.E(errs.NotFound, "snapshot %s: no node is known to have %s", key, handle)
@@ -106,10 +114,10 @@ func (r Reader) nodeOfSnapshot(ctx context.Context, key client.ObjectKey) (strin
 
 // field reads one field of an object of the snapshot controller, whose types we need not know for that.
 // errs.Unavailable if it is not set yet.
-func (r Reader) field(ctx context.Context, kind string, key client.ObjectKey, path ...string) (string, error) {
+func (s Sources) field(ctx context.Context, kind string, key client.ObjectKey, path ...string) (string, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(schema.GroupVersionKind{Group: snapshotGroup, Version: "v1", Kind: kind})
-	if err := r.Live.Get(ctx, key, object); err != nil {
+	if err := s.Live.Get(ctx, key, object); err != nil {
 		return "", wrap(err, "%s %s", kind, key.Name)
 	}
 	value, _, err := unstructured.NestedString(object.Object, path...)
@@ -117,4 +125,13 @@ func (r Reader) field(ctx context.Context, kind string, key client.ObjectKey, pa
 		return "", errs.E(errs.Unavailable, "%s %s: %s is not set yet", kind, key.Name, strings.Join(path, "."))
 	}
 	return value, nil
+}
+
+// get reads from the cache, and what is not there from the API server.
+func (s Sources) get(ctx context.Context, key client.ObjectKey, into client.Object) error {
+	err := s.Cache.Get(ctx, key, into)
+	if apierrors.IsNotFound(err) {
+		return s.Live.Get(ctx, key, into)
+	}
+	return err
 }

@@ -60,20 +60,13 @@ type member struct {
 // newBed starts a server over pools; without any, over one pool "main" on node-1.
 func newBed(t *testing.T, members ...member) *bed {
 	t.Helper()
-	return newBedWith(t, Options{}, members...)
-}
-
-// newBedWith is newBed for a server with options beside those that every bed sets.
-func newBedWith(t *testing.T, o Options, members ...member) *bed {
-	t.Helper()
 	if len(members) == 0 {
 		members = []member{{name: "main", bound: true}}
 	}
 	b := &bed{fakes: map[string]*fake.Backend{}, machine: newFakeMachine(), log: &syncBuffer{}}
 	set := b.pools(t, members)
 	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o.DriverName, o.Version, o.Pools, o.Controller, o.Log = "fake.dozo.dev", "v1.2.3", set, true, log
-	s, err := newServer(o, b.machine)
+	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1.2.3", Pools: set, Controller: true, Log: log}, b.machine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,13 +318,6 @@ func (m *fakeMachine) UnpublishInline(_ context.Context, volume, target string) 
 func (m *fakeMachine) Expand(_ context.Context, volume, _ string) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.size, m.find(volume)
-}
-
-func (m *fakeMachine) Grow(_ context.Context, volume, _ string, required, _ int64) (int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.size = max(m.size, required)
 	return m.size, m.find(volume)
 }
 

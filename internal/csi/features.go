@@ -13,7 +13,6 @@ import (
 type features struct {
 	expand, clone, snapshot, group, health, modify bool
 	nodeBound                                      bool // some volumes can be reached from some nodes only
-	nodeExpands                                    bool // growing a volume is the node's work alone
 }
 
 func featuresOf(pools *pool.Set) features {
@@ -75,7 +74,7 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 		csi.ControllerServiceCapability_RPC_GET_VOLUME,
 		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	}
-	if f.expand && !f.nodeExpands {
+	if f.expand {
 		all = append(all, csi.ControllerServiceCapability_RPC_EXPAND_VOLUME)
 	}
 	if f.clone {
@@ -127,7 +126,7 @@ func (f features) groupController() []csi.GroupControllerServiceCapability_RPC_T
 func (f features) serves(method string) bool {
 	switch method {
 	case csi.Controller_ControllerExpandVolume_FullMethodName:
-		return f.expand && !f.nodeExpands
+		return f.expand
 	case csi.Node_NodeExpandVolume_FullMethodName:
 		return f.expand
 	case csi.Controller_CreateSnapshot_FullMethodName,

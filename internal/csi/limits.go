@@ -77,14 +77,7 @@ func (c *controller) ControllerModifyVolume(ctx context.Context, r *csi.Controll
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.Modify(ctx, h.ID, limits)
-	if errs.Is(err, errs.NotFound) && c.has.nodeExpands {
-		// Each node's driver sees its own volumes only, and the one resizer talks to one of them. To be told
-		// that it cannot be done, it writes that into the claim; "not found" would be repeated for ever.
-		return nil, errs.E(errs.Unsupported, "volume_id: %w on this node; with a driver on each node, a class can be changed "+
-			"only where the resizer runs on the volume's node (a new claim can have any class)", err)
-	}
-	if err != nil {
+	if _, err = p.Modify(ctx, h.ID, limits); err != nil {
 		return nil, err
 	}
 	return &csi.ControllerModifyVolumeResponse{}, nil

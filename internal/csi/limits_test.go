@@ -75,12 +75,3 @@ func TestNoLimits(t *testing.T) {
 	wantCode(t, b.modify(t, v, r.MutableParameters), codes.InvalidArgument, "mutable_parameters")
 	wantCode(t, b.modify(t, v, nil), codes.InvalidArgument, "mutable_parameters")
 }
-
-// TestLimitsOfAnotherNode: with a driver on each node, a volume of another one is refused so that the
-// resizer writes it into the claim and goes on.
-func TestLimitsOfAnotherNode(t *testing.T) {
-	b := newBedWith(t, Options{NodeExpansion: true})
-	v := b.volume(t, "here")
-	wantOK(t, b.modify(t, v, map[string]string{"read-bps": "1Mi"}))
-	wantCode(t, b.modify(t, "main:elsewhere", map[string]string{"read-bps": "1Mi"}), codes.InvalidArgument, "elsewhere", "resizer")
-}

@@ -38,21 +38,12 @@ type inliner interface {
 	UnpublishInline(ctx context.Context, volume, target string) error
 }
 
-// grower is a machine that can do the Controller's part of an expansion too.
-type grower interface {
-	Grow(ctx context.Context, volume, path string, required, limit int64) (int64, error)
-}
-
-var (
-	_ machine = (*node.Node)(nil)
-	_ grower  = (*node.Node)(nil)
-)
+var _ machine = (*node.Node)(nil)
 
 // nodeService is the Node service.
 type nodeService struct {
 	csi.UnimplementedNodeServer
 	node machine
-	grow grower // nil: growing a volume is begun by the Controller
 	has  features
 	log  *slog.Logger
 }
@@ -266,7 +257,7 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 	if least < 0 || most < 0 || most > 0 && most < least {
 		return nil, errs.E(errs.OutOfRange, "capacity_range: required_bytes %d and limit_bytes %d are not a range", least, most)
 	}
-	size, err := n.expand(ctx, volume, path, least, most)
+	size, err := n.node.Expand(ctx, volume, path)
 	if err != nil {
 		return nil, err
 	}
@@ -274,14 +265,6 @@ func (n *nodeService) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVol
 		return nil, errs.E(errs.OutOfRange, "capacity_range.required_bytes: %d is more than the %d that the volume has; expand it at the controller first", least, size)
 	}
 	return &csi.NodeExpandVolumeResponse{CapacityBytes: size}, nil
-}
-
-// expand grows the volume itself too where that is the node's work, and there is a size to grow to.
-func (n *nodeService) expand(ctx context.Context, volume, path string, least, most int64) (int64, error) {
-	if n.grow != nil && least > 0 {
-		return n.grow.Grow(ctx, volume, path, least, most)
-	}
-	return n.node.Expand(ctx, volume, path)
 }
 
 // NodeGetVolumeStats says how full a volume is.

@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -38,13 +37,10 @@ type Options struct {
 	// Kind is that of all pools, also of those to come: what the driver can do follows from it. nil: it
 	// follows from the pools that there are now.
 	Kind       *backend.Kind
-	Node       *node.Node // nil: no Node service
-	Controller bool       // with the Controller and GroupController services
-	// NodeExpansion leaves growing a volume to NodeExpandVolume alone: the Controller does not offer it.
-	// For pools on the node itself, where Kubernetes has one resizer that cannot reach every node's driver.
-	NodeExpansion bool
-	Log           *slog.Logger  // nil: slog.Default()
-	Grace         time.Duration // 0: DefaultGrace
+	Node       *node.Node    // nil: no Node service
+	Controller bool          // with the Controller and GroupController services
+	Log        *slog.Logger  // nil: slog.Default()
+	Grace      time.Duration // 0: DefaultGrace
 }
 
 // Server serves one CSI driver.
@@ -74,7 +70,6 @@ func newServer(o Options, m machine) (*Server, error) {
 		o.Grace = DefaultGrace
 	}
 	has := o.features()
-	has.nodeExpands = o.NodeExpansion
 	g := grpc.NewServer(grpc.ChainUnaryInterceptor(logged(o.Log), answered(o.Log, has)))
 	csi.RegisterIdentityServer(g, &identity{name: o.DriverName, version: o.Version, has: has, controller: o.Controller})
 	if o.Controller {
@@ -83,11 +78,7 @@ func newServer(o Options, m machine) (*Server, error) {
 		csi.RegisterGroupControllerServer(g, c)
 	}
 	if m != nil {
-		n := &nodeService{node: m, has: has, log: o.Log}
-		if o.NodeExpansion {
-			n.grow = m.(grower) // checked above
-		}
-		csi.RegisterNodeServer(g, n)
+		csi.RegisterNodeServer(g, &nodeService{node: m, has: has, log: o.Log})
 	}
 	return &Server{grpc: g, log: o.Log, grace: o.Grace}, nil
 }
@@ -103,21 +94,10 @@ func (o Options) check(m machine) error {
 		return missing("Pools")
 	case m == nil && !o.Controller:
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
-	case o.NodeExpansion && !(grows(m) && allNodeBound(o.Pools)):
-		return errs.E(errs.Invalid, "NodeExpansion: needs the Node service, and pools that are on the node; a volume that several nodes use is grown by the Controller")
 	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && o.features().nodeBound):
 		return errs.E(errs.Invalid, "Node: the name %.80q is missing, or too long for the node label that says where volumes are (%d characters)", m.Name(), maxSegment)
 	}
 	return nil
-}
-
-func grows(m machine) bool {
-	_, ok := m.(grower)
-	return ok
-}
-
-func allNodeBound(pools *pool.Set) bool {
-	return !slices.ContainsFunc(pools.All(), func(p *pool.Pool) bool { return !p.Kind().NodeBound })
 }
 
 // Serve listens on a unix socket ("unix:///path" or a path) and serves until ctx is done or serving

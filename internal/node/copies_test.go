@@ -183,36 +183,6 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
-// TestGrow has the node do the controller's part too.
-func TestGrow(t *testing.T) {
-	b := newBench(t)
-	b.disk("v1", size)
-	s := request(b, "v1", "xfs")
-	_, err := b.node.Grow(b.ctx, s.Volume, s.Staging, 2*size, 0)
-	refuses(t, "Grow of a volume that is not staged", err, errs.NotFound)
-	b.stage(s)
-	_, err = b.node.Grow(b.ctx, s.Volume, b.kubelet, 2*size, 0)
-	refuses(t, "Grow at another path", err, errs.NotFound)
-	if at, err := os.Stat(b.disks.image("v1")); err != nil || at.Size() != size {
-		t.Fatalf("what was refused grew the volume: %v, %v", at, err)
-	}
-	_, err = b.node.Grow(b.ctx, s.Volume, s.Staging, 1<<32, 0)
-	refuses(t, "Grow without room", err, errs.NoSpace)
-	for range 2 {
-		if got, err := b.node.Grow(b.ctx, s.Volume, s.Staging, 2*size, 0); err != nil || got != 2*size {
-			t.Fatalf("Grow: %d, %v", got, err)
-		}
-	}
-	if got, err := b.node.Grow(b.ctx, s.Volume, s.Staging, size, 0); err != nil || got != 2*size {
-		t.Errorf("Grow to less: %d, %v", got, err)
-	}
-	if n := count(b.seam.Ops(false), "expand.grow"); n != 1 {
-		t.Errorf("the file system was grown %d times", n)
-	}
-	b.well(s)
-	b.unstage(s)
-}
-
 // TestGrowthWithoutCapability is for sandboxes: ext4 alone asks for CAP_SYS_RESOURCE.
 func TestGrowthWithoutCapability(t *testing.T) {
 	b := newBench(t)

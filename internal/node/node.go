@@ -145,16 +145,6 @@ func (n *Node) Unpublish(ctx context.Context, volume, target string) error {
 // Expand makes the device and the file system as large as the volume is, and returns the size of
 // the device in bytes. errs.NotFound unless the volume is staged or published at path.
 func (n *Node) Expand(ctx context.Context, volume, path string) (size int64, err error) {
-	return n.expandTo(ctx, volume, path, 0, 0)
-}
-
-// Grow is Expand for a volume whose pool is on this node: first it makes the volume in its pool at
-// least required bytes large.
-func (n *Node) Grow(ctx context.Context, volume, path string, required, limit int64) (size int64, err error) {
-	return n.expandTo(ctx, volume, path, required, limit)
-}
-
-func (n *Node) expandTo(ctx context.Context, volume, path string, required, limit int64) (size int64, err error) {
 	if err := checkVolume(volume); err != nil {
 		return 0, err
 	}
@@ -162,7 +152,7 @@ func (n *Node) expandTo(ctx context.Context, volume, path string, required, limi
 		return 0, err
 	}
 	err = n.operate(ctx, "expand", volume, func(ctx context.Context) error {
-		got, err := n.expand(ctx, volume, path, required, limit)
+		got, err := n.expand(ctx, volume, path)
 		if err == nil {
 			size = got
 		}

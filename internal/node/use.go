@@ -68,17 +68,12 @@ func (n *Node) mapped(rec *record, path string) bool {
 	return err == nil && number == ours
 }
 
-func (n *Node) expand(ctx context.Context, volume, path string, required, limit int64) (int64, error) {
+func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 	rec, at, err := n.at(volume, path)
 	if err != nil {
 		return 0, err
 	}
 	defer at.Close()
-	if required > 0 {
-		if err := n.growInPool(ctx, rec, required, limit); err != nil {
-			return 0, err
-		}
-	}
 	d, err := n.found(ctx, rec, true)
 	if err != nil {
 		return 0, err
@@ -109,19 +104,6 @@ func (n *Node) expand(ctx context.Context, volume, path string, required, limit 
 		}
 	}
 	return d.full, n.grow(ctx, "expand.grow", rec, m, d.size)
-}
-
-// growInPool is the controller's part of an expansion, done here.
-func (n *Node) growInPool(ctx context.Context, rec *record, required, limit int64) error {
-	if rec.Access.Local == nil {
-		return errs.E(errs.Unsupported, "%s: %s is not in a pool of this node; expand it at the controller", fieldVolume, rec.Volume)
-	}
-	p, err := locals{n.pools}.get(rec.Access.Local.Pool)
-	if err != nil {
-		return err
-	}
-	_, err = p.Expand(ctx, rec.Access.Local.ID, required, limit)
-	return err
 }
 
 // Stats returns the use of the volume published or staged at path. errs.NotFound unless it is there.

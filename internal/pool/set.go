@@ -90,7 +90,11 @@ func (s *Set) open(ctx context.Context, spec Spec) (*Pool, error) {
 // kindOf is the kind of a pool as the process that opens it knows it: this one, or one behind a socket.
 func kindOf(ctx context.Context, kinds []backend.Kind, s Spec, o Options) (backend.Kind, error) {
 	if s.Socket == "" {
-		return FindKind(kinds, s)
+		k, err := FindKind(kinds, s.Kind)
+		if err != nil {
+			return k, errs.E(errs.KindOf(err), "pool %.80q: %w", s.Name, err)
+		}
+		return k, nil
 	}
 	switch {
 	case o.Remote == nil:
@@ -108,11 +112,11 @@ func kindOf(ctx context.Context, kinds []backend.Kind, s Spec, o Options) (backe
 	return k, nil
 }
 
-// FindKind returns the kind of a spec. errs.Invalid names those that there are.
-func FindKind(kinds []backend.Kind, s Spec) (backend.Kind, error) {
-	i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == s.Kind })
+// FindKind returns the kind with a name. errs.Invalid names those that there are.
+func FindKind(kinds []backend.Kind, name string) (backend.Kind, error) {
+	i := slices.IndexFunc(kinds, func(k backend.Kind) bool { return k.Name == name })
 	if i < 0 {
-		return backend.Kind{}, errs.E(errs.Invalid, "pool %.80q: kind: %.80q is unknown; known are: %s", s.Name, s.Kind, kindNames(kinds))
+		return backend.Kind{}, errs.E(errs.Invalid, "kind: %.80q is unknown; known are: %s", name, kindNames(kinds))
 	}
 	return kinds[i], nil
 }

@@ -138,6 +138,9 @@ func (b *bed) testPlace() {
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("16Mi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "fake.dozo.dev", VolumeHandle: "p:v"}},
+			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "topology.dozo.dev/node", Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}},
+			}}}},
 		},
 	}))
 	source, blank, clone := claim("source"), claim("blank"), claim("clone")

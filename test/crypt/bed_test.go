@@ -110,6 +110,15 @@ func (b *bed) create(name string, size int64, source backend.Source, parameters 
 	return v
 }
 
+// expand grows a volume as the controller and the node do, one after the other.
+func (b *bed) expand(v backend.Volume, path string, size int64) (int64, error) {
+	b.t.Helper()
+	if _, err := b.pool.Expand(b.t.Context(), v.ID, size, 0); err != nil {
+		return 0, err
+	}
+	return b.node.Expand(b.t.Context(), handle(v), path)
+}
+
 func handle(v backend.Volume) string { return "p:" + string(v.ID) }
 
 func (b *bed) staging(v backend.Volume) string {

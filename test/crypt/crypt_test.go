@@ -53,7 +53,7 @@ func life(t *testing.T, b *bed) {
 	if err != nil || before.TotalBytes == 0 || before.TotalBytes > 48*mib {
 		t.Errorf("stats: %+v, %v", before, err)
 	}
-	size, err := b.node.Grow(t.Context(), handle(v), target, 128*mib, 0)
+	size, err := b.expand(v, target, 128*mib)
 	if err != nil || size != 128*mib {
 		t.Errorf("grown to %d, %v, want the volume's size", size, err)
 	}
@@ -167,7 +167,7 @@ func block(t *testing.T, b *bed) {
 	if err := os.WriteFile(target, data, 0); err != nil {
 		t.Fatal(err)
 	}
-	if size, err := b.node.Grow(t.Context(), handle(v), target, 96*mib, 0); err != nil || size != 96*mib {
+	if size, err := b.expand(v, target, 96*mib); err != nil || size != 96*mib {
 		t.Errorf("grown to %d, %v", size, err)
 	}
 	st, err := b.node.Stats(t.Context(), handle(v), target)

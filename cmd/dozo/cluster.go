@@ -85,15 +85,18 @@ func serveCluster(ctx context.Context, o driverOptions) error {
 // serveNode serves CSI from what is on this node, whether the API server answers or not, and runs its agent.
 func serveNode(ctx context.Context, o driverOptions, config *rest.Config) error {
 	var a *agent.Agent
-	o.pools = pool.EmptySet(all.Kinds(o.host), pool.Options{Node: o.flags.nodeName, Log: o.log, Observe: func(done pool.Observation) {
-		o.observe(done)
-		a.Observe(done)
-	}})
+	o.pools = pool.EmptySet(all.Kinds(o.host), pool.Options{
+		Node: o.flags.nodeName, Log: o.log, Remote: overWireSoon,
+		Observe: func(done pool.Observation) {
+			o.observe(done)
+			a.Observe(done)
+		},
+	})
 	if err := o.host.Do("node.statedir", func() error { return os.MkdirAll(o.flags.stateDir, 0o700) }); err != nil {
 		return fmt.Errorf("--state-dir: %w", err)
 	}
 	a, err := agent.New(ctx, agent.Options{
-		Node: o.flags.nodeName, Kind: o.kind.Name, Pools: o.pools, Host: o.host, Log: o.log,
+		Node: o.flags.nodeName, Kind: o.kind.Name, Pools: o.pools, Host: o.host, Log: o.log, Socket: o.flags.lvmdSocket,
 		State: filepath.Join(o.flags.stateDir, "pools.seen"), NodesOwn: csi.IsInline,
 	})
 	if err != nil {

@@ -71,7 +71,7 @@ func lvmd(ctx context.Context, f lvmdFlags) error {
 		return err
 	}
 	s, err := wire.NewServer(wire.Options{
-		Version: version(), Node: node, UID: f.uid, Log: log,
+		Version: version(), Node: node, Config: f.poolConfig, UID: f.uid, Log: log,
 		Ready: func() { notify(log, "READY=1") },
 	}, pools...)
 	if err != nil {

@@ -135,7 +135,7 @@ func TestPoolsThatCannotBeServed(t *testing.T) {
 		{"no option", "lvmd", "pools:\n- {name: images, kind: loopfile}", `options["path"]: missing`},
 		{"options and socket", "node", "pools:\n- {name: images, kind: loopfile, options: {path: /x}, socket: " + socket + "}", "remove them here"},
 		{"another kind", "node", "pools:\n- {name: images, kind: floppy, socket: " + socket + "}", `kind "loopfile"`},
-		{"another name", "node", "pools:\n- {name: pictures, kind: loopfile, socket: " + socket + "}", `"pictures" is not served here`},
+		{"another name", "node", "pools:\n- {name: pictures, kind: loopfile, socket: " + socket + "}", `"pictures" is not served here; add it to the pools in ` + lvmd + ` on node n1`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := writeFile(t, filepath.Join(t.TempDir(), "pools.yaml"), c.text)

@@ -27,6 +27,7 @@ type role struct{ controller, node bool }
 // serveFlags are the flags of the roles.
 type serveFlags struct {
 	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
+	lvmdSocket                                                                     string
 	cluster                                                                        clusterFlags
 }
 
@@ -87,6 +88,10 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 		cmd.Use = use + " --pool-config FILE"
 	} else {
 		f.cluster.define(fl, r)
+	}
+	if r.node && !r.controller {
+		fl.StringVar(&f.lvmdSocket, "lvmd-socket", "", "`path` of the socket of a 'dozo lvmd' that serves all the cluster's pools of the kind on this node, by their names (default: they are opened here)")
+		cmd.MarkFlagsMutuallyExclusive("lvmd-socket", "pool-config") // each pool in a file has a socket of its own
 	}
 	return cmd
 }
@@ -230,6 +235,11 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 // overWire connects to a pool that 'dozo lvmd' serves.
 func overWire(ctx context.Context, s pool.Spec) (backend.Kind, error) {
 	return wire.Remote(ctx, wire.Dial{Socket: s.Socket, Pool: s.Name, Version: version()})
+}
+
+// overWireSoon is overWire for a node: without lvmd too it serves at once, and the pools are tried again.
+func overWireSoon(ctx context.Context, s pool.Spec) (backend.Kind, error) {
+	return wire.Remote(ctx, wire.Dial{Socket: s.Socket, Pool: s.Name, Version: version(), Patience: time.Second})
 }
 
 // stop ends the driver: calls under way are answered, operations come to their end.

@@ -41,7 +41,10 @@ type Options struct {
 	Pools *pool.Set  // opened and closed here, empty at first
 	Host  *host.Host // for the state file
 	State string     // file for the pools seen last; it must outlive this process
-	Log   *slog.Logger
+	// Socket is that of the process on this node which serves all pools of the kind, by their names; then
+	// their options are set there. "": the pools are opened in this process.
+	Socket string
+	Log    *slog.Logger
 
 	// NodesOwn says of a volume's name that the node made it for itself, such as a CSI inline volume: no
 	// object stands for it, and it is no orphan. nil: there are none.
@@ -95,6 +98,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		return nil, err
 	}
 	for _, s := range specs {
+		s.Socket = o.Socket                         // of this process, whatever that of the earlier one was
 		if err := o.Pools.Use(ctx, s); err != nil { // it is a state of the set, and tried again
 			o.Log.Warn("pool", "pool", s.Name, "error", err)
 		}

@@ -87,7 +87,7 @@ func (a *Agent) followPool(ctx context.Context, s *session, name string) error {
 		return a.remember()
 	}
 	a.setGeneration(name, p.Generation)
-	err = a.opts.Pools.Use(ctx, pool.Spec{Name: name, Kind: p.Spec.Kind, Options: maps.Clone(p.Spec.Options)})
+	err = a.opts.Pools.Use(ctx, pool.Spec{Name: name, Kind: p.Spec.Kind, Options: maps.Clone(p.Spec.Options), Socket: a.opts.Socket})
 	if err != nil {
 		// The set tries again by itself, and the NodeStorage says why.
 		a.opts.Log.Warn("pool", "pool", name, "error", err)

@@ -3,7 +3,9 @@ package pool_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/fake"
@@ -96,6 +98,30 @@ func TestSetClosesTheRest(t *testing.T) {
 	}
 	if err := s.Close(t.Context()); err == nil || b.Calls("Close") != 1 {
 		t.Errorf("%v, the other was closed %d times", err, b.Calls("Close"))
+	}
+}
+
+// TestServedPoolIsTriedAgain: what another process does not serve today it may serve tomorrow.
+func TestServedPoolIsTriedAgain(t *testing.T) {
+	var asked atomic.Int32
+	s := pool.EmptySet(nil, pool.Options{Remote: func(context.Context, pool.Spec) (backend.Kind, error) {
+		if asked.Add(1) < 3 {
+			return backend.Kind{}, errs.E(errs.Invalid, "not served here")
+		}
+		return fake.Kind(fake.Options{}), nil
+	}})
+	err := s.Use(t.Context(), pool.Spec{Name: "main", Kind: fake.KindName, Socket: "/run/s"})
+	refused(t, err, errs.Invalid, "not served here")
+	for end := time.Now().Add(time.Minute); len(s.All()) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it was asked for %d times and is not open", asked.Load())
+		}
+	}
+	if err := s.Use(t.Context(), pool.Spec{Name: "main", Kind: fake.KindName}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("without the socket it is another pool, of a kind that is not known here: %v", err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

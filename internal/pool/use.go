@@ -12,13 +12,15 @@ import (
 const (
 	firstRetry  = time.Second
 	slowRetry   = time.Minute
+	nearRetry   = 5 * time.Second // instead, of a pool that another process on this machine serves
 	openTimeout = time.Minute
 )
 
 // Use has the set hold a pool as spec says, opened anew if it was open otherwise: operations under way end
 // on what they began on, later ones use the new. A pool that cannot be opened is held all the same: Use
 // returns why, and it is tried again until it is open or no longer wanted (errs.Invalid is not tried again:
-// the spec has to change). One that was open before stays so until then, as it was.
+// the spec has to change, unless it is another process that serves the pool, which may learn to). One that was
+// open before stays so until then, as it was.
 func (s *Set) Use(ctx context.Context, spec Spec) error {
 	s.mu.Lock()
 	m := s.members[spec.Name]
@@ -39,15 +41,18 @@ func (s *Set) Use(ctx context.Context, spec Spec) error {
 	m.retry = cancel
 	s.mu.Unlock()
 	err := s.attempt(ctx, again, m, spec)
-	if err != nil && !errs.Is(err, errs.Invalid) {
+	if err != nil && !final(spec, err) {
 		go s.retry(again, m, spec)
 	}
 	return err
 }
 
 func same(a, b Spec) bool {
-	return a.Name == b.Name && a.Kind == b.Kind && maps.Equal(a.Options, b.Options)
+	return a.Name == b.Name && a.Kind == b.Kind && a.Socket == b.Socket && maps.Equal(a.Options, b.Options)
 }
+
+// final reports whether an attempt that failed so would fail again.
+func final(spec Spec, err error) bool { return spec.Socket == "" && errs.Is(err, errs.Invalid) }
 
 // attempt opens a pool and puts it in its place, unless wanted has ended meanwhile.
 func (s *Set) attempt(ctx, wanted context.Context, m *member, spec Spec) error {
@@ -76,13 +81,17 @@ func (s *Set) attempt(ctx, wanted context.Context, m *member, spec Spec) error {
 }
 
 func (s *Set) retry(wanted context.Context, m *member, spec Spec) {
-	for wait := firstRetry; ; wait = min(2*wait, slowRetry) {
+	longest := slowRetry
+	if spec.Socket != "" {
+		longest = nearRetry
+	}
+	for wait := firstRetry; ; wait = min(2*wait, longest) {
 		select {
 		case <-wanted.Done():
 			return
 		case <-time.After(wait):
 		}
-		if err := s.attempt(wanted, wanted, m, spec); err == nil || errs.Is(err, errs.Invalid) {
+		if err := s.attempt(wanted, wanted, m, spec); err == nil || final(spec, err) {
 			return
 		}
 	}

@@ -38,6 +38,7 @@ type Served struct {
 type Options struct {
 	Version string // of this build, for people
 	Node    string // that the pools are on
+	Config  string // file that says which pools are served, for people
 	UID     int    // the one user beside root that may connect; it owns the socket
 	Log     *slog.Logger
 	Grace   time.Duration // 0: DefaultGrace
@@ -143,7 +144,7 @@ func (s *Server) pool(name string) (*served, error) {
 	if p := s.pools[name]; p != nil {
 		return p, nil
 	}
-	return nil, errs.E(errs.Invalid, "pool: %.80q is not served here; is it in dozo lvmd's --pool-config?", name)
+	return nil, errs.E(errs.Invalid, "pool: %.80q is not served here; add it to the pools in %s on node %s, and restart dozo lvmd", name, s.opts.Config, s.opts.Node)
 }
 
 func unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {

@@ -59,11 +59,16 @@ func New(pool string, v *View, local backend.Mask) *Backend {
 func (b *Backend) Mask() backend.Mask { return b.mask }
 
 // Kind returns k with pools that are reached through the agents on the nodes. They can do what k says that
-// its pools can.
+// its pools can. Which options a pool must have is the nodes' to say: those where another process serves the
+// pool want none.
 func Kind(k backend.Kind, v *View) backend.Kind {
 	if m := k.Mask(nil); m.Activator && m.Marker {
 		// It is the node that encrypts; see [pool.Pool.Parameters].
 		k.Parameters = slices.Concat(k.Parameters, pool.EncryptionParameters())
+	}
+	k.Options = slices.Clone(k.Options)
+	for i := range k.Options {
+		k.Options[i].Required = false
 	}
 	k.Open = func(_ context.Context, c backend.Config) (backend.Backend, error) {
 		return New(c.Pool, v, k.Mask(c.Options)), nil

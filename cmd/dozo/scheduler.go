@@ -37,7 +37,7 @@ Dozo's nodes publish, and counts what it has promised, so that a burst of pods i
 It is optional. Without it kube-scheduler goes by CSIStorageCapacity, which looks at one volume at a time,
 does not know what was promised a moment ago, and by default does not prefer nodes with more room.
 
-Run it beside kube-scheduler, and name it in the KubeSchedulerConfiguration:
+Run it beside kube-scheduler, or by the chart (scheduler.enabled), and name it in the KubeSchedulerConfiguration:
 
   extenders:
   - urlPrefix: http://127.0.0.1:9251

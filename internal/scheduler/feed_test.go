@@ -13,6 +13,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -23,7 +24,7 @@ import (
 	"github.com/dozo-dev/dozo/test/lab/api"
 )
 
-// bed is a scheduler that is fed from a real API server.
+// bed is a scheduler that is fed from a real API server, with the rights that the chart gives it and no others.
 type bed struct {
 	scheduler *Scheduler
 	reader    claims.Reader
@@ -36,7 +37,9 @@ func newBed(t *testing.T) *bed {
 	t.Helper()
 	server := api.Start(t)
 	ctrllog.SetLogger(logr.Discard())
-	reader, cache, err := claims.NewReader(server.Config, []backend.Kind{{Name: "lvm", NodeBound: true, Granularity: 4 << 20, MinSize: 16 << 20}}, Objects())
+	ours := rest.CopyConfig(server.Config)
+	ours.Impersonate.UserName = "system:serviceaccount:dozo:dozo-scheduler"
+	reader, cache, err := claims.NewReader(ours, []backend.Kind{{Name: "lvm", NodeBound: true, Granularity: 4 << 20, MinSize: 16 << 20}}, Objects())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +47,9 @@ func newBed(t *testing.T) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{newScheduler(t), reader, reader.Live, watcher, server}
+	b := &bed{newScheduler(t), reader, watcher, watcher, server}
+	b.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "dozo"}})
+	b.create(t, api.Rendered(t, watcher.Scheme(), "scheduler")...)
 	feed := &Feed{Scheduler: b.scheduler, Reader: reader, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

@@ -28,14 +28,15 @@ func exampleConfig(t *testing.T, kubeconfig, url string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := bytes.Cut(doc, []byte("```yaml\n"))
+	_, rest, _ := bytes.Cut(doc, []byte("## kube-scheduler's configuration"))
+	_, rest, _ = bytes.Cut(rest, []byte("```yaml\n"))
 	config, _, found := bytes.Cut(rest, []byte("```"))
 	if !found {
 		t.Fatal("docs/scheduling.md has no example")
 	}
 	text := string(config)
 	for old, new := range map[string]string{
-		"/etc/kubernetes/scheduler.conf": kubeconfig, "http://127.0.0.1:9251": url, "leaderElect: true": "leaderElect: false",
+		"/etc/kubernetes/scheduler.conf": kubeconfig, "http://10.96.0.251:9251": url, "leaderElect: true": "leaderElect: false",
 	} {
 		if !strings.Contains(text, old) {
 			t.Fatalf("the example has no %q", old)

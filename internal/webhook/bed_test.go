@@ -1,16 +1,11 @@
 package webhook
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 
@@ -20,8 +15,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -32,8 +25,8 @@ import (
 	"github.com/dozo-dev/dozo/test/lab/api"
 )
 
-// bed is a real API server that asks our webhook, over TLS with the certificate that we made. It has the
-// manifest that users have, and our side has no rights but those in it.
+// bed is a real API server that asks our webhook, over TLS with the certificate that we made. It has what
+// the chart installs, and our side has no rights but those in it.
 type bed struct {
 	client      client.Client // the administrator's
 	certificate *Certificate
@@ -84,39 +77,22 @@ func newBed(t *testing.T, age time.Duration) *bed {
 	return b
 }
 
-// manifest is what users install, with the address of our process in the place of a Service, and without
+// manifest is what the chart installs, with the address of our process in the place of a Service, and without
 // mercy for failures, so that the test sees them.
 func (b *bed) manifest(t *testing.T) []client.Object {
 	t.Helper()
-	text, err := os.ReadFile("../../deploy/scheduling/webhook.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoder := serializer.NewCodecFactory(b.client.Scheme(), serializer.EnableStrict).UniversalDeserializer()
-	documents := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
-	var all []client.Object
-	for {
-		document, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		decoded, _, err := decoder.Decode(document, nil, nil)
-		if err != nil {
-			t.Fatalf("%v in:\n%s", err, document)
-		}
-		if w, ok := decoded.(*admissionv1.MutatingWebhookConfiguration); ok {
+	all := api.Rendered(t, b.client.Scheme(), "webhook")
+	for _, o := range all {
+		if w, ok := o.(*admissionv1.MutatingWebhookConfiguration); ok {
 			url, fail := "https://"+b.address+PodsPath, admissionv1.Fail
 			if got := *w.Webhooks[0].ClientConfig.Service.Path; got != PodsPath {
-				t.Errorf("the manifest's path is %s, want %s", got, PodsPath)
+				t.Errorf("the chart's path is %s, want %s", got, PodsPath)
 			}
 			w.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{URL: &url}
 			w.Webhooks[0].FailurePolicy = &fail
 		}
-		all = append(all, decoded.(client.Object))
 	}
+	return append([]client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "dozo"}}}, all...)
 }
 
 func (b *bed) create(t *testing.T, objects ...client.Object) {

@@ -21,8 +21,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // cases are the files of values in testdata, and the cluster's APIs.
 func cases() map[string][]string {
 	return map[string][]string{
-		"plain": {"--api-versions", snapshotAPI},
-		"full":  nil,
+		"plain":    {"--api-versions", snapshotAPI},
+		"full":     nil,
+		"optional": nil,
 	}
 }
 
@@ -136,7 +137,20 @@ func TestWrongValues(t *testing.T) {
 		"node.terminationGracePeriodSeconds=5":        "/node/terminationGracePeriodSeconds",
 		"node.maxUnavailable=0":                       "/node/maxUnavailable",
 		"metrics.port=9808":                           "/metrics/port",
-		"poools.images.kind=loopfile":                 "'poools'",
+		"pools.images.kind=lvm":                       "pools.images.options.volumeGroup: missing",
+		"pools.d.kind=loopfile":                       "/pools/d",
+		"drivers.lvm.lvmd.socket=/run/lvmd.sock":      "/drivers/lvm/lvmd/socket",
+		"drivers.lvm.lvmd.socket=relative/lvmd.sock":  "/drivers/lvm/lvmd/socket",
+		"drivers.lvm.lvmd.socket=/run/dozo/lvmd/s,pools.d.kind=lvm,pools.d.options.volumeGroup=vg0": "remove them here: volumeGroup",
+		"scheduler.enabled=perhaps":                "/scheduler/enabled",
+		"scheduler.mode=random":                    "/scheduler/mode",
+		"scheduler.defaultDivisor=0":               "/scheduler/defaultDivisor",
+		"scheduler.divisors.ssd=-1":                "/scheduler/divisors/ssd",
+		"scheduler.divisors.S S=1":                 "'S S'",
+		"scheduler.clusterIP=dozo-scheduler.dozo":  "/scheduler/clusterIP",
+		"webhook.schedulerNames=default-scheduler": "/webhook/schedulerNames",
+		"webhook.failurePolicy=Fail":               "'failurePolicy'",
+		"poools.images.kind=loopfile":              "'poools'",
 	} {
 		out, err := helm.run(t, "template", "dozo", chart, "--set", set)
 		if err == nil || !strings.Contains(out, says) {

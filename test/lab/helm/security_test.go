@@ -77,7 +77,10 @@ func TestRules(t *testing.T) {
 				if slices.Contains(r.Resources, "nodes") && !slices.Equal(r.Verbs, []string{"get", "list", "watch"}) {
 					t.Errorf("%s: %s %s may %v nodes", name, o.Kind, o.Metadata.Name, r.Verbs)
 				}
-				for _, never := range []string{"secrets", "nodes/status", "nodes/proxy", "pods/exec", "serviceaccounts", "serviceaccounts/token"} {
+				if slices.Contains(r.Resources, "secrets") && (o.Kind != "Role" || !slices.Equal(r.ResourceNames, []string{"dozo-webhook"})) {
+					t.Errorf("%s: %s %s may %v secrets %v", name, o.Kind, o.Metadata.Name, r.Verbs, r.ResourceNames)
+				}
+				for _, never := range []string{"nodes/status", "nodes/proxy", "pods/exec", "serviceaccounts", "serviceaccounts/token"} {
 					if slices.Contains(r.Resources, never) {
 						t.Errorf("%s: %s %s may %v %s", name, o.Kind, o.Metadata.Name, r.Verbs, never)
 					}
@@ -98,7 +101,7 @@ func TestRules(t *testing.T) {
 // TestPods: on each node one container is privileged, and nowhere else.
 func TestPods(t *testing.T) {
 	helm := newCommand(t)
-	for name, drivers := range map[string]int{"plain": 1, "full": 2} {
+	for name, expected := range map[string]struct{ drivers, others int }{"plain": {1, 0}, "full": {2, 2}, "optional": {1, 2}} {
 		pods := map[string]int{}
 		for _, o := range objects(t, helm.render(t, name)) {
 			p := o.Spec.Template.Spec
@@ -124,9 +127,31 @@ func TestPods(t *testing.T) {
 				checkContainer(t, c, !controller && c.Name == "dozo")
 			}
 		}
-		if pods["Deployment"] != drivers || pods["DaemonSet"] != drivers || len(pods) != 2 {
-			t.Errorf("%s: workloads %v, expected a Deployment and a DaemonSet for each of %d drivers", name, pods, drivers)
+		if pods["Deployment"] != expected.drivers+expected.others || pods["DaemonSet"] != expected.drivers || len(pods) != 2 {
+			t.Errorf("%s: workloads %v, expected a Deployment and a DaemonSet for each driver, and other Deployments: %+v", name, pods, expected)
 		}
+	}
+}
+
+// TestLVMD: where lvmd does LVM's work, the driver sees nothing of LVM on its node.
+func TestLVMD(t *testing.T) {
+	helm := newCommand(t)
+	found := 0
+	for _, o := range objects(t, helm.render(t, "optional")) {
+		for _, v := range o.Spec.Template.Spec.Volumes {
+			if v.HostPath == nil {
+				continue
+			}
+			if strings.Contains(v.HostPath.Path, "/lvm/") || strings.HasSuffix(v.HostPath.Path, "/lvm") || strings.Contains(v.HostPath.Path, "modules") {
+				t.Errorf("%s: has the host's %s", o.Metadata.Name, v.HostPath.Path)
+			}
+			if v.HostPath.Path == "/run/dozo/lvmd" {
+				found++
+			}
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d pods have the directory of lvmd's socket, want that of the nodes", found)
 	}
 }
 

@@ -53,6 +53,79 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* A pod that serves the whole cluster and needs nothing of its node, up to its containers: dict root, account
+     (its ServiceAccount), component. */}}
+{{- define "dozo.controllerPod" -}}
+{{- $values := .root.Values.controller -}}
+metadata:
+  labels: {{- include "dozo.labels" . | nindent 4 }}
+    {{- with $values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  annotations:
+    kubectl.kubernetes.io/default-container: dozo
+    {{- with $values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  serviceAccountName: {{ .account }}
+  automountServiceAccountToken: false
+  priorityClassName: {{ $values.priorityClassName }}
+  terminationGracePeriodSeconds: 30
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    fsGroup: 65532
+    seccompProfile: {type: RuntimeDefault}
+  {{- include "dozo.pullSecrets" .root | nindent 2 }}
+  {{- with $values.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.tolerations }}
+  tolerations: {{- toYaml . | nindent 2 }}
+  {{- end }}
+  affinity:
+    {{- if $values.affinity }}
+    {{- toYaml $values.affinity | nindent 4 }}
+    {{- else }}
+    podAntiAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "dozo.selector" . | nindent 14 }}
+    {{- end }}
+{{- end }}
+
+{{/* A container that serves HTTP and uses the API, up to its probe: dict root, resources, args, port. */}}
+{{- define "dozo.server" -}}
+name: dozo
+image: {{ include "dozo.image" (dict "root" .root "image" .root.Values.image) | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args:
+{{- range .args }}
+- {{ . }}
+{{- end }}
+- --log-format={{ .root.Values.log.format }}
+{{- if .root.Values.metrics.port }}
+- --metrics-address=:{{ .root.Values.metrics.port }}
+{{- end }}
+ports:
+- {name: http, containerPort: {{ .port }}}
+{{- if .root.Values.metrics.port }}
+- {name: metrics, containerPort: {{ .root.Values.metrics.port }}}
+{{- end }}
+resources: {{ toJson .resources }}
+securityContext: {{- include "dozo.unprivileged" . | nindent 2 }}
+{{- end }}
+
+{{/* What who looks for a pod's volumes reads: its claims, their classes, and where the source of a copy is. */}}
+{{- define "dozo.claimRules" -}}
+- {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get, list, watch]}
+- {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [persistentvolumes], verbs: [get]}
+- {apiGroups: [snapshot.storage.k8s.io], resources: [volumesnapshots, volumesnapshotcontents], verbs: [get]}
+- {apiGroups: [dozo.dev], resources: [nodesnapshots], verbs: [get]}
+{{- end }}
+
 {{/* A sidecar, up to its arguments: dict root, name (of the container), sidecar (a key of values.sidecars). */}}
 {{- define "dozo.sidecar" -}}
 {{- $values := index .root.Values.sidecars .sidecar -}}
@@ -104,6 +177,9 @@ projected:
 - {name: pool-{{ $name }}, hostPath: {path: {{ $pool.options.path }}, type: DirectoryOrCreate}}
 {{- end }}
 {{- end }}
+{{- else if and (eq .kind "lvm") .root.Values.drivers.lvm.lvmd.socket }}
+# Of the socket, which is another one after each start of lvmd. LVM itself is the daemon's.
+- {name: lvmd, hostPath: {path: {{ dir .root.Values.drivers.lvm.lvmd.socket }}, type: DirectoryOrCreate}}
 {{- else if eq .kind "lvm" }}
 # The locks that LVM's own commands on the node take.
 - {name: lvm-locks, hostPath: {path: /run/lock/lvm, type: DirectoryOrCreate}}
@@ -126,6 +202,8 @@ projected:
 - {name: pool-{{ $name }}, mountPath: {{ $pool.options.path }}, mountPropagation: HostToContainer}
 {{- end }}
 {{- end }}
+{{- else if and (eq .kind "lvm") .root.Values.drivers.lvm.lvmd.socket }}
+- {name: lvmd, mountPath: {{ dir .root.Values.drivers.lvm.lvmd.socket }}, readOnly: true}
 {{- else if eq .kind "lvm" }}
 - {name: lvm-locks, mountPath: /run/lock/lvm}
 - {name: lvm-run, mountPath: /run/lvm}

@@ -13,12 +13,13 @@ import (
 )
 
 // newTestLab returns a lab of the test's own, which shares nothing with a
-// running one but the cache. DOZO_LAB=off skips; anything missing fails, since
-// a test that quietly does not run proves nothing.
+// running one but the cache. It is started only with DOZO_TEST_LAB=1, and who
+// leaves that out is told; anything missing then fails, since a test that
+// quietly does not run proves nothing.
 func newTestLab(t *testing.T, kernel Kernel) *Lab {
 	t.Helper()
-	if os.Getenv("DOZO_LAB") == "off" {
-		t.Skip("SKIPPED: DOZO_LAB=off; the cluster tier of the lab is NOT tested")
+	if os.Getenv("DOZO_TEST_LAB") != "1" {
+		t.Skipf("long: NOT RUN: %s starts a cluster of its own; DOZO_TEST_LAB=1 go test -v -timeout 30m ./test/lab/cluster/ runs it", t.Name())
 	}
 	lab, err := New(NewProgress(t.Output()))
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/host"
@@ -27,6 +29,7 @@ type bed struct {
 	node              *node.Node
 	dir               string
 	effects, programs atomic.Int64
+	tables            atomic.Int64 // readings of the mount table
 }
 
 // newBed has a pool on xfs with a number of volumes in it already.
@@ -36,6 +39,9 @@ func newBed(b *testing.B, volumes int) *bed {
 	d := &bed{dir: dir}
 	h := host.New()
 	h.Seam = func(e host.Effect, do func() error) error {
+		if e.Op == "mounts" {
+			d.tables.Add(1)
+		}
 		if e.Program {
 			d.programs.Add(1)
 		}
@@ -146,6 +152,52 @@ func BenchmarkPublishUnpublish(b *testing.B) {
 		d.publish(b, "v")
 		d.unpublish(b, "v")
 	})
+}
+
+// BenchmarkLife is a volume's way into a pod and out again, on a node with no other mounts and with 2,000.
+func BenchmarkLife(b *testing.B) {
+	for _, others := range []int{0, 2000} {
+		b.Run(fmt.Sprintf("mounts=%d", others), func(b *testing.B) {
+			d := newBed(b, 0)
+			if _, err := d.pool.Create(b.Context(), pool.VolumeRequest{Name: "v", Required: 300 << 20}); err != nil {
+				b.Fatal(err)
+			}
+			d.mountOthers(b, others)
+			d.stage(b, "v") // it is formatted once
+			d.unstage(b, "v")
+			d.tables.Store(0)
+			b.ResetTimer()
+			for range b.N {
+				d.stage(b, "v")
+				d.publish(b, "v")
+				d.unpublish(b, "v")
+				d.unstage(b, "v")
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(d.tables.Load())/float64(b.N), "tables/op")
+		})
+	}
+}
+
+// mountOthers makes as many mounts of other pods, in the namespace that hack/as-root.sh gives to a test.
+func (d *bed) mountOthers(b *testing.B, number int) {
+	b.Helper()
+	others := filepath.Join(d.dir, "others")
+	do := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	do(os.Mkdir(others, 0o700))
+	do(unix.Mount("tmpfs", others, "tmpfs", 0, ""))
+	b.Cleanup(func() { do(unix.Unmount(others, unix.MNT_DETACH)) }) // with all that is below
+	do(unix.Mount("", others, "", unix.MS_PRIVATE, ""))
+	for n := range number {
+		at := filepath.Join(others, fmt.Sprint(n))
+		do(os.Mkdir(at, 0o700))
+		do(unix.Mount(at, at, "", unix.MS_BIND, ""))
+	}
 }
 
 func BenchmarkStageUnstage(b *testing.B) {

@@ -25,20 +25,21 @@ type FileSystem struct {
 // mount table. errs.Invalid for options that the kernel refuses, in its own words.
 func Mount(h *host.Host, op string, p *Place, fs FileSystem) (*host.MountInfo, error) {
 	ro := fs.ReadOnly || fs.Options.ReadOnly
+	var m *host.MountInfo
 	err := h.Do(op, func() error {
 		tree, err := newMount(fs, ro)
 		if err != nil {
 			return err
 		}
 		defer tree.Close()
-		return p.attach(tree)
+		m, err = p.attach(tree)
+		return err
 	})
 	if err != nil {
 		return nil, p.mountError(err, fs)
 	}
-	m, err := p.Mounted()
-	if err != nil || m == nil {
-		return nil, errs.E(errs.Internal, "%s: %s was mounted, and is not in the mount table: %v", p.field, p.path, err)
+	if m == nil {
+		return nil, p.notInTable()
 	}
 	if m.FsType != fs.Type {
 		return nil, errs.E(errs.Internal, "%s: %s was mounted as %s and is %s", p.field, p.path, fs.Type, m.FsType)
@@ -229,6 +230,7 @@ func BindDevice(h *host.Host, op, device string, p *Place, ro bool) (*host.Mount
 
 func (p *Place) bind(h *host.Host, op string, o Options, ro bool, clone func() (*os.File, error)) (*host.MountInfo, error) {
 	ro = ro || o.ReadOnly
+	var m *host.MountInfo
 	err := h.Do(op, func() error {
 		tree, err := clone()
 		if err != nil {
@@ -238,7 +240,8 @@ func (p *Place) bind(h *host.Host, op string, o Options, ro bool, clone func() (
 		if err := setAttributes(tree, o, ro); err != nil {
 			return err
 		}
-		return p.attach(tree)
+		m, err = p.attach(tree)
+		return err
 	})
 	switch {
 	case errors.Is(err, errStacked):
@@ -248,9 +251,8 @@ func (p *Place) bind(h *host.Host, op string, o Options, ro bool, clone func() (
 	case err != nil:
 		return nil, errs.E(errs.Unavailable, "%s: bind at %s: %w", p.field, p.path, err)
 	}
-	m, err := p.Mounted()
-	if err != nil || m == nil {
-		return nil, errs.E(errs.Internal, "%s: %s was mounted, and is not in the mount table: %v", p.field, p.path, err)
+	if m == nil {
+		return nil, p.notInTable()
 	}
 	// What was staged read-only stays it.
 	return m, o.verify(p, m, ro || IsReadOnly(m))
@@ -280,28 +282,32 @@ func setAttributes(tree *os.File, o Options, ro bool) error {
 
 var errStacked = errors.New("something else was mounted there at the same moment; call again")
 
-// attach puts a mount that is nowhere yet at the place. If somebody was faster, ours is on top of
-// theirs, and is taken away again.
-func (p *Place) attach(tree *os.File) error {
+func (p *Place) notInTable() error {
+	return errs.E(errs.Internal, "%s: %s was mounted, and is not in the mount table", p.field, p.path)
+}
+
+// attach puts a mount that is nowhere yet at the place, and returns what the mount table then says of it, nil
+// if nothing. If somebody was faster, ours is on top of theirs, and is taken away again.
+func (p *Place) attach(tree *os.File) (*host.MountInfo, error) {
 	at, err := p.open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer at.Close()
 	here, err := mountID(p.host, at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if above, err := mountID(p.host, p.parent); err != nil || here != above {
-		return errors.Join(err, errStacked)
+		return nil, errors.Join(err, errStacked)
 	}
 	err = unix.MoveMount(int(tree.Fd()), "", int(at.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := p.Mounted()
 	if err == nil && m != nil && m.ParentID != here {
-		return errors.Join(errStacked, unix.Unmount(p.fdPath(), unix.UMOUNT_NOFOLLOW))
+		return nil, errors.Join(errStacked, unix.Unmount(p.fdPath(), unix.UMOUNT_NOFOLLOW))
 	}
-	return nil
+	return m, err
 }

@@ -27,8 +27,8 @@ const busyPatience = time.Second
 // is open there.
 func (p *Place) Unmount(ctx context.Context, op string) error {
 	for {
-		m, err := p.Mounted()
-		if err != nil || m == nil {
+		id, err := p.mount()
+		if err != nil || id == 0 {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -38,7 +38,7 @@ func (p *Place) Unmount(ctx context.Context, op string) error {
 		switch {
 		case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT): // the latter: somebody else did it
 		case errors.Is(err, unix.EBUSY):
-			return errs.E(errs.InUse, "%s: unmount %s: %s", p.field, p.path, whoHas(p.host, m.ID))
+			return errs.E(errs.InUse, "%s: unmount %s: %s", p.field, p.path, whoHas(p.host, id))
 		default:
 			return errs.E(errs.Unavailable, "%s: unmount %s: %w", p.field, p.path, err)
 		}

@@ -35,6 +35,7 @@ func (s *serving) start() {
 	s.t.Helper()
 	ready, done := make(chan struct{}), make(chan error, 1)
 	server, err := wire.NewServer(wire.Options{
+		Config:  "/etc/pools.yaml",
 		Version: "v1.2.3", Node: "n1", UID: os.Getuid(), Log: slog.New(slog.DiscardHandler), Grace: 1, Ready: func() { close(ready) },
 	}, s.served)
 	if err != nil {

@@ -277,7 +277,7 @@ func TestConnectRefuses(t *testing.T) {
 		}
 		return err
 	}
-	refused(t, dial(wire.Dial{Socket: s.socket, Pool: "other"}), errs.Invalid, "other", "--pool-config")
+	refused(t, dial(wire.Dial{Socket: s.socket, Pool: "other"}), errs.Invalid, "other", "add it to the pools in /etc/pools.yaml on node n1")
 	refused(t, dial(wire.Dial{Socket: s.socket + "x", Pool: "p"}), errs.Unavailable, "does dozo lvmd run?", s.socket+"x")
 	older := olderServer(t, &oldPools{})
 	refused(t, dial(wire.Dial{Socket: older, Pool: "p", Version: "v2.0.0"}), errs.Unsupported, "v0.1.0", "v2.0.0", "update it")

@@ -30,7 +30,7 @@ type bed struct {
 }
 
 // newBed has a pool on xfs with a number of volumes in it already.
-func newBed(b *testing.B, volumes int) *bed {
+func newBed(b testing.TB, volumes int) *bed {
 	b.Helper()
 	dir := hosttest.FileSystem(b, "xfs", 64<<30)
 	d := &bed{dir: dir}
@@ -65,19 +65,19 @@ func newBed(b *testing.B, volumes int) *bed {
 	return d
 }
 
-func (d *bed) create(b *testing.B, name string) {
+func (d *bed) create(b testing.TB, name string) {
 	if _, err := d.pool.Create(context.Background(), pool.VolumeRequest{Name: name, Required: size}); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (d *bed) delete(b *testing.B, name string) {
+func (d *bed) delete(b testing.TB, name string) {
 	if err := d.pool.Delete(context.Background(), backend.ID(name)); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (d *bed) stage(b *testing.B, name string) {
+func (d *bed) stage(b testing.TB, name string) {
 	if err := d.node.Stage(context.Background(), node.StageRequest{
 		Volume: "p:" + name, Access: backend.LocalAccess("p", backend.ID(name)), Staging: filepath.Join(d.dir, "staging"), FSType: "xfs",
 		MkfsOptions: nil,
@@ -86,13 +86,13 @@ func (d *bed) stage(b *testing.B, name string) {
 	}
 }
 
-func (d *bed) unstage(b *testing.B, name string) {
+func (d *bed) unstage(b testing.TB, name string) {
 	if err := d.node.Unstage(context.Background(), "p:"+name, filepath.Join(d.dir, "staging")); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (d *bed) publish(b *testing.B, name string) {
+func (d *bed) publish(b testing.TB, name string) {
 	if err := d.node.Publish(context.Background(), node.PublishRequest{
 		Volume: "p:" + name, Staging: filepath.Join(d.dir, "staging"), Target: filepath.Join(d.dir, "target"),
 	}); err != nil {
@@ -100,7 +100,7 @@ func (d *bed) publish(b *testing.B, name string) {
 	}
 }
 
-func (d *bed) unpublish(b *testing.B, name string) {
+func (d *bed) unpublish(b testing.TB, name string) {
 	if err := d.node.Unpublish(context.Background(), "p:"+name, filepath.Join(d.dir, "target")); err != nil {
 		b.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestExtender(t *testing.T) {
 				x.settle()
 			}
 			name := fmt.Sprintf("extender: filter and prioritize %d nodes, %s (%.1f MiB each)", nodes, c.name, float64(len(body))/(1<<20))
-			record(t, report.New(name, "host", "ms", c.bound, took))
+			keep(t, report.New(name, "host", "ms", c.bound, took))
 		})
 	}
 }

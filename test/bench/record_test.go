@@ -23,9 +23,9 @@ func needFull(t *testing.T) {
 	}
 }
 
-// record keeps figures. One that is beyond its bound is said, and does not fail the test: what a machine
+// keep keeps figures. One that is beyond its bound is said, and does not fail the test: what a machine
 // is capable of beside other work is no defect of the program.
-func record(t *testing.T, figures ...report.Figure) {
+func keep(t *testing.T, figures ...report.Figure) {
 	t.Helper()
 	for _, f := range figures {
 		verdict := "no bound"

@@ -36,6 +36,7 @@ type Server struct {
 	Log       *slog.Logger
 	Observe   func(verb string, took time.Duration, status int) // called after each request
 
+	known   knownNodes
 	buffers sync.Pool // of *bytes.Buffer, for bodies: with full nodes they are large, and all of a size
 }
 
@@ -107,7 +108,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(cont
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 		return errs.E(errs.Invalid, "the body: %w", err)
 	}
-	q, err := parseQuestion(body.Bytes())
+	q, err := parseQuestion(body.Bytes(), &s.known)
 	if err != nil {
 		return err
 	}
@@ -115,8 +116,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(cont
 }
 
 // parseQuestion reads the JSON of ExtenderArgs. errs.Invalid says what is wrong or missing.
-func parseQuestion(body []byte) (question, error) {
-	var q question
+func parseQuestion(body []byte, known *knownNodes) (question, error) {
+	q := question{nodes: nodes{known: known}}
 	given := false
 	_, err := object(body, func(key, b []byte) (rest []byte, err error) {
 		switch {

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
-	"github.com/dozo-dev/dozo/internal/pool"
 	"github.com/dozo-dev/dozo/test/bench/report"
 )
 
@@ -28,9 +27,7 @@ func TestStats(t *testing.T) {
 	for _, others := range []int{0, many} {
 		t.Run(fmt.Sprintf("others=%d", others), func(t *testing.T) {
 			d := newBed(t, 0)
-			if _, err := d.pool.Create(t.Context(), pool.VolumeRequest{Name: "v", Required: 300 << 20}); err != nil {
-				t.Fatal(err)
-			}
+			d.large(t, "v")
 			d.stage(t, "v")
 			t.Cleanup(func() { d.unstage(t, "v") })
 			d.publish(t, "v")

@@ -38,5 +38,5 @@ func FillGroup(t testing.TB, group string, n, extents int, tag func(i int) strin
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	Output(t, "vgcfgrestore", "--file", file, group)
+	Output(t, "vgcfgrestore", "--yes", "--file", file, group) // also if some are active, which stay where they are
 }

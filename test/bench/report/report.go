@@ -115,14 +115,14 @@ func Read(path string) (File, error) {
 	return f, nil
 }
 
-// Add puts figures into a file, in place of older ones of the same names.
+// Add puts figures into a file, in place of older ones of the same name and unit.
 func Add(path string, figures ...Figure) error {
 	f, err := Read(path)
 	if err != nil {
 		return err
 	}
 	for _, n := range figures {
-		i := slices.IndexFunc(f.Figures, func(o Figure) bool { return o.Name == n.Name })
+		i := slices.IndexFunc(f.Figures, func(o Figure) bool { return o.Name == n.Name && o.Unit == n.Unit })
 		if i < 0 {
 			f.Figures = append(f.Figures, n)
 		} else {

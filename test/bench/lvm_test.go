@@ -53,7 +53,7 @@ func TestLVM(t *testing.T) {
 	c.pool(plain, "none")
 	c.pool(zeroed, "zero")
 
-	const where = "guest's node, host's API server"
+	const where = "guest and host"
 	beyond := map[string][]float64{}
 	for _, others := range []int{0, 100, 1000} {
 		c.others(others)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,7 +122,7 @@ type extender struct {
 	scheduler *scheduler.Scheduler
 	nodes     []string
 	address   string
-	pod       int
+	pod       atomic.Int64
 }
 
 func newExtender(t *testing.T, nodes int) *extender {
@@ -151,7 +152,7 @@ func newExtender(t *testing.T, nodes int) *extender {
 // volumes are those of the pod in question.
 func (x *extender) volumes() (all []claims.Volume) {
 	for _, pool := range []string{"ssd", "hdd"} {
-		name := fmt.Sprintf("pod-%d-%s", x.pod, pool)
+		name := fmt.Sprintf("pod-%d-%s", x.pod.Load(), pool)
 		all = append(all, claims.Volume{Key: "claim/ns/" + name, Name: "claim ns/" + name, Kind: "lvm", Pool: pool, Bytes: gib})
 	}
 	return all
@@ -160,9 +161,9 @@ func (x *extender) volumes() (all []claims.Volume) {
 // settle chooses the pod's node, and goes on to the next pod.
 func (x *extender) settle() {
 	for _, v := range x.volumes() {
-		x.scheduler.Settle(v, x.nodes[x.pod%len(x.nodes)])
+		x.scheduler.Settle(v, x.nodes[int(x.pod.Load())%len(x.nodes)])
 	}
-	x.pod++
+	x.pod.Add(1)
 }
 
 func (x *extender) question(t *testing.T, objects bool) []byte {

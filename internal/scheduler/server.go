@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +36,7 @@ type Server struct {
 	Log       *slog.Logger
 	Observe   func(verb string, took time.Duration, status int) // called after each request
 
+	known   knownNodes
 	buffers sync.Pool // of *bytes.Buffer, for bodies: with full nodes they are large, and all of a size
 }
 
@@ -62,9 +62,7 @@ func (s *Server) Handler() http.Handler {
 // question is what a request asks.
 type question struct {
 	pod   *corev1.Pod
-	names []string
-	items [][]byte // Node objects as they came, in the body's memory; nil if there were only names
-	full  bool     // Node objects came
+	nodes // in the body's memory
 }
 
 // verb reads the question, has it answered and watches over both.
@@ -110,7 +108,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(cont
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 		return errs.E(errs.Invalid, "the body: %w", err)
 	}
-	q, err := parseQuestion(body.Bytes())
+	q, err := parseQuestion(body.Bytes(), &s.known)
 	if err != nil {
 		return err
 	}
@@ -118,38 +116,46 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, answer func(cont
 }
 
 // parseQuestion reads the JSON of ExtenderArgs. errs.Invalid says what is wrong or missing.
-func parseQuestion(body []byte) (question, error) {
-	var q question
-	nodes := false
-	err := eachField(body, func(key string, value []byte) (err error) {
+func parseQuestion(body []byte, known *knownNodes) (question, error) {
+	q := question{nodes: nodes{known: known}}
+	given := false
+	_, err := object(body, func(key, b []byte) (rest []byte, err error) {
 		switch {
-		case isNull(value):
-			return nil
-		case strings.EqualFold(key, "pod"):
-			q.pod = &corev1.Pod{}
-			err = json.Unmarshal(value, q.pod)
-		case strings.EqualFold(key, "nodenames"):
-			q.items, nodes, q.full = nil, true, false
-			q.names, err = skimNames(value)
-		case strings.EqualFold(key, "nodes"):
-			nodes, q.full = true, true
-			q.items, q.names, err = skimNodes(value)
+		case isNull(b):
+			return skip(b)
+		case is(key, "pod"):
+			var pod []byte
+			if pod, rest, err = cut(b); err == nil {
+				q.pod = &corev1.Pod{}
+				err = json.Unmarshal(pod, q.pod)
+			}
+		case is(key, "nodenames"):
+			given = true
+			rest, err = q.visitNames(b)
+		case is(key, "nodes"):
+			given = true
+			rest, err = q.visitList(b)
+		default:
+			return skip(b)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			return nil, fmt.Errorf("%s: %w", key, err)
 		}
-		return nil
+		return rest, nil
 	})
 	switch {
 	case err != nil:
 		return question{}, errs.E(errs.Invalid, "the body is not ExtenderArgs: %w", err)
 	case q.pod == nil:
 		return question{}, errs.E(errs.Invalid, "Pod: missing; the body has to be ExtenderArgs with a pod")
-	case !nodes:
+	case !given:
 		return question{}, errs.E(errs.Invalid, "NodeNames and Nodes: both are missing; one of them says which nodes to choose from")
 	}
 	return q, nil
 }
+
+// is compares a key as encoding/json does.
+func is(key []byte, name string) bool { return bytes.EqualFold(key, []byte(name)) }
 
 func (s *Server) filter(ctx context.Context, w http.ResponseWriter, q question) error {
 	volumes, err := s.Volumes(ctx, q.pod)
@@ -178,11 +184,16 @@ func writeVerdict(w http.ResponseWriter, q question, v Verdict) error {
 	w.Header().Set("Content-Type", "application/json")
 	out := bufio.NewWriterSize(w, 64<<10) // an error stays until Flush
 	out.WriteString(`{"Nodes":{"metadata":{},"items":[`)
-	for i, n := range v.Passed {
+	for i := 0; i < len(v.Passed); { // neighbours at once: most often all of them, which are written from where they are
+		j := i + 1
+		for j < len(v.Passed) && v.Passed[j] == v.Passed[j-1]+1 {
+			j++
+		}
 		if i > 0 {
 			out.WriteByte(',')
 		}
-		out.Write(q.items[n])
+		out.Write(q.run(v.Passed[i], v.Passed[j-1]+1))
+		i = j
 	}
 	out.WriteString(`]},"FailedAndUnresolvableNodes":`)
 	out.Write(refused)

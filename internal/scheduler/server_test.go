@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -190,6 +191,49 @@ func TestServerSaysWhy(t *testing.T) {
 	}
 }
 
+// TestServerKnowsNodesAgain: nodes that came before pass as they come now, whatever changed in them.
+func TestServerKnowsNodesAgain(t *testing.T) {
+	h := newServer(threeNodes(t)).Handler()
+	in := args(true, "n2", "n3")
+	for _, label := range []string{"a", "a", "longer", "b", ""} {
+		in.Nodes.Items[1].Labels = map[string]string{"x": label}
+		slices.Reverse(in.Nodes.Items)
+		w := post(h, "/filter", marshal(t, in))
+		slices.Reverse(in.Nodes.Items)
+		var got extenderv1.ExtenderFilterResult
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Nodes.Items) != 2 {
+			t.Fatalf("%v: %s", err, w.Body)
+		}
+		if n := got.Nodes.Items[0]; n.Name != "n3" || n.Labels["x"] != label {
+			t.Errorf("%q: n3 came back as %s with %v", label, n.Name, n.Labels)
+		}
+	}
+}
+
+// TestKnownNodes: what is known is what is compared, and is bounded.
+func TestKnownNodes(t *testing.T) {
+	var k knownNodes
+	node := `{"metadata":{"name":"n1","labels":{}}}`
+	k.add("n1", []byte(node))
+	k.add("n4", []byte(`{"metadata":{"name":"n5","name":"n4"}}`))
+	for text, want := range map[string]bool{
+		node + `,{`: true, node: true, node[:len(node)-1]: false, ``: false, nodeHead: false, nodeHead + `n4"`: false,
+		strings.Replace(node, "labels", "lapels", 1): false, `{"metadata":{"name":"n5","name":"n4"}}`: false,
+	} {
+		if name, length, ok := k.at([]byte(text)); ok != want || ok && (name != "n1" || length != len(node)) {
+			t.Errorf("%s: %q, %d, %v", text, name, length, ok)
+		}
+	}
+	large := strings.Repeat(" ", maxKnown/4)
+	for i := range 10 {
+		name := fmt.Sprint("l", i)
+		k.add(name, []byte(nodeHead+name+`"`+large))
+		if k.bytes > maxKnown*3/2 {
+			t.Fatalf("%d bytes are remembered", k.bytes)
+		}
+	}
+}
+
 // FuzzQuestion feeds both verbs bodies. What encoding/json understands must be understood the same way;
 // nothing may panic, or be answered with what is no JSON.
 func FuzzQuestion(f *testing.F) {
@@ -198,7 +242,11 @@ func FuzzQuestion(f *testing.F) {
 	f.Add([]byte(`{"pod":{},"NODENAMES":["a"],"Nodes":{"items":[{"metadata":{"name":"\u0061\"\\"}}]}}`))
 	f.Add([]byte(`{"Pod":{"a":[{}]} , "Nodes" : {"items" : [ ] } }`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		q, err := parseQuestion(body)
+		known := &knownNodes{}
+		q, err := parseQuestion(body, known)
+		if again, errAgain := parseQuestion(body, known); (err == nil) != (errAgain == nil) || !reflect.DeepEqual(q, again) {
+			t.Errorf("read a second time: %+v, %v; the first time: %+v, %v", again, errAgain, q, err)
+		}
 		var want extenderv1.ExtenderArgs
 		if json.Unmarshal(body, &want) == nil && plain(body) {
 			compare(t, q, err, want)

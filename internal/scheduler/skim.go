@@ -7,83 +7,53 @@ import (
 	"errors"
 	"math/bits"
 	"slices"
-	"strings"
 )
 
 // Full Node objects of 5,000 nodes are tens of megabytes twice for each pod, of which the names matter.
 // Decoding them takes most of a second. This skims the JSON instead: it finds where values begin and end,
 // and what is between stays as it came, also in the answer. Whatever is looked into is decoded by
-// encoding/json, which checks it.
+// encoding/json, which checks it. Even so it looks at each byte; nodes that came before need not: see [nodeSkimmer].
 
 var errJSON = errors.New("not JSON of the form that was expected")
 
-// eachField calls f with the fields of a JSON object until f returns an error.
-func eachField(object []byte, f func(key string, value []byte) error) error {
-	b, ok := enter(object, '{')
-	if !ok {
-		return errJSON
-	}
-	for first := true; ; first = false {
-		var done bool
-		if b, done, ok = next(b, '}', first); done || !ok {
-			return end(ok)
-		}
-		key, rest, ok := cutValue(b)
-		if !ok || key[0] != '"' {
-			return errJSON
-		}
-		name, err := unquote(key)
+// visit is called at the beginning of a value, with all that is left, and returns what is left after it: so each
+// byte is looked at once, however deep it is.
+type visit func(b []byte) (rest []byte, err error)
+
+// object calls f at the value of each field of the JSON object at the beginning of b.
+func object(b []byte, f func(key, b []byte) (rest []byte, err error)) (rest []byte, err error) {
+	return elements(b, '{', '}', func(b []byte) ([]byte, error) {
+		key, b, err := text(b)
 		if err != nil {
-			return errJSON
+			return nil, errJSON
 		}
-		if rest = space(rest); len(rest) == 0 || rest[0] != ':' {
-			return errJSON
+		if b = space(b); len(b) == 0 || b[0] != ':' {
+			return nil, errJSON
 		}
-		value, rest, ok := cutValue(space(rest[1:]))
-		if !ok {
-			return errJSON
-		}
-		if err := f(name, value); err != nil {
-			return err
-		}
-		b = rest
-	}
+		return f(key, space(b[1:]))
+	})
 }
 
-// eachItem calls f with the items of a JSON array until f returns an error.
-func eachItem(array []byte, f func(value []byte) error) error {
-	b, ok := enter(array, '[')
-	if !ok {
-		return errJSON
-	}
-	for first := true; ; first = false {
-		var done bool
-		if b, done, ok = next(b, ']', first); done || !ok {
-			return end(ok)
-		}
-		value, rest, ok := cutValue(b)
-		if !ok {
-			return errJSON
-		}
-		if err := f(value); err != nil {
-			return err
-		}
-		b = rest
-	}
-}
+// array calls f at each item of the JSON array at the beginning of b.
+func array(b []byte, f visit) (rest []byte, err error) { return elements(b, '[', ']', f) }
 
-func end(ok bool) error {
-	if !ok {
-		return errJSON
-	}
-	return nil
-}
-
-func enter(b []byte, open byte) ([]byte, bool) {
+func elements(b []byte, open, closing byte, f visit) (rest []byte, err error) {
 	if b = space(b); len(b) == 0 || b[0] != open {
-		return nil, false
+		return nil, errJSON
 	}
-	return b[1:], true
+	b = b[1:]
+	for first := true; ; first = false {
+		var done, ok bool
+		if b, done, ok = next(b, closing, first); !ok {
+			return nil, errJSON
+		}
+		if done {
+			return b, nil
+		}
+		if b, err = f(b); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // next goes on to the next element, over the comma before it unless it is the first one.
@@ -111,12 +81,18 @@ func space(b []byte) []byte {
 	return b
 }
 
-// cutValue splits b after its first value, which it does not check further.
-func cutValue(b []byte) (value, rest []byte, ok bool) {
+// skip is the visit to a value that is not looked into, nor checked.
+func skip(b []byte) (rest []byte, err error) {
+	_, rest, err = cut(b)
+	return rest, err
+}
+
+// cut splits b after its first value, which it does not check further.
+func cut(b []byte) (value, rest []byte, err error) {
 	n := 0
 	switch {
 	case len(b) == 0:
-		return nil, nil, false
+		return nil, nil, errJSON
 	case b[0] == '"':
 		n = stringEnd(b, 0)
 	case b[0] == '{' || b[0] == '[':
@@ -128,9 +104,9 @@ func cutValue(b []byte) (value, rest []byte, ok bool) {
 		}
 	}
 	if n <= 0 {
-		return nil, nil, false
+		return nil, nil, errJSON
 	}
-	return b[:n], b[n:], true
+	return b[:n], b[n:], nil
 }
 
 // stringEnd returns the index after the string that begins at i, -1 if it does not end. Most strings are
@@ -189,70 +165,21 @@ func compositeEnd(b []byte) int {
 	return -1
 }
 
-// skimNames returns the strings of an array.
-func skimNames(array []byte) (names []string, err error) {
-	names = make([]string, 0, bytes.Count(array, []byte{','})+1)
-	err = eachItem(array, func(value []byte) error {
-		name, err := unquote(value)
-		names = append(names, name)
-		return err
-	})
-	return names, err
-}
-
-// unquote decodes a string, without the decoder if it is printable ASCII, as the names of nodes are.
-func unquote(value []byte) (s string, err error) {
+// text reads a string: where it is, without the decoder, if it is printable ASCII, as names and keys are.
+func text(b []byte) (s, rest []byte, err error) {
+	value, rest, err := cut(b)
+	if err != nil {
+		return nil, nil, err
+	}
 	if n := len(value); n >= 2 && value[0] == '"' {
-		inner := value[1 : n-1]
-		if !slices.ContainsFunc(inner, func(c byte) bool { return c < ' ' || c > '~' || c == '\\' }) {
-			return string(inner), nil
+		s = value[1 : n-1]
+		if !slices.ContainsFunc(s, func(c byte) bool { return c < ' ' || c > '~' || c == '\\' }) {
+			return s, rest, nil
 		}
 	}
-	err = json.Unmarshal(value, &s)
-	return s, err
+	var decoded string
+	err = json.Unmarshal(value, &decoded)
+	return []byte(decoded), rest, err
 }
 
-// skimNodes returns the items of a NodeList as they came, and their names.
-func skimNodes(list []byte) (items [][]byte, names []string, err error) {
-	err = eachField(list, func(key string, value []byte) error {
-		if !strings.EqualFold(key, "items") || isNull(value) {
-			return nil
-		}
-		return eachItem(value, func(node []byte) error {
-			name, err := nodeName(node)
-			items, names = append(items, node), append(names, name)
-			return err
-		})
-	})
-	return items, names, err
-}
-
-// errFound ends a search.
-var errFound = errors.New("found")
-
-// nodeName returns metadata.name of a node.
-func nodeName(node []byte) (name string, err error) {
-	err = eachField(node, func(key string, metadata []byte) error {
-		if key != "metadata" {
-			return nil
-		}
-		return eachField(metadata, func(key string, value []byte) error {
-			if key != "name" {
-				return nil
-			}
-			if name, err = unquote(value); err != nil {
-				return err
-			}
-			return errFound
-		})
-	})
-	switch {
-	case !errors.Is(err, errFound) && err != nil:
-		return "", err
-	case name == "":
-		return "", errors.New("a node without metadata.name")
-	}
-	return name, nil
-}
-
-func isNull(value []byte) bool { return string(value) == "null" }
+func isNull(b []byte) bool { return bytes.HasPrefix(b, []byte("null")) }

@@ -2,61 +2,87 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
-	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/test/bench/report"
 )
 
-// BenchmarkStats asks for the use of a volume, as the kubelet does of each once a minute, on a node with few
-// mounts and on one with those of a thousand volumes.
-func BenchmarkStats(b *testing.B) {
-	for _, others := range []int{0, 1000} {
-		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
-			d := newBed(b, 0)
-			if _, err := d.pool.Create(b.Context(), pool.VolumeRequest{Name: "v", Required: 300 << 20}); err != nil {
-				b.Fatal(err)
-			}
-			d.stage(b, "v")
-			b.Cleanup(func() { d.unstage(b, "v") })
-			d.publish(b, "v")
-			b.Cleanup(func() { d.unpublish(b, "v") })
-			mountMore(b, 2*others) // each volume is mounted where it is staged and where it is published
+// TestStats asks for the use of a volume, as the kubelet does of each once a minute, a thousand times, on a node
+// with few mounts and on one with those of a thousand volumes. No program may run for it.
+func TestStats(t *testing.T) {
+	rounds, many := 1, 10
+	if full() {
+		rounds, many = 20, 1000
+	}
+	for _, others := range []int{0, many} {
+		t.Run(fmt.Sprintf("others=%d", others), func(t *testing.T) {
+			d := newBed(t, 0)
+			d.large(t, "v")
+			d.stage(t, "v")
+			t.Cleanup(func() { d.unstage(t, "v") })
+			d.publish(t, "v")
+			t.Cleanup(func() { d.unpublish(t, "v") })
+			mountMore(t, 2*others) // each volume is mounted where it is staged and where it is published
 			d.programs.Store(0)
-			b.ResetTimer()
-			b.RunParallel(func(each *testing.PB) {
-				for each.Next() {
-					if _, err := d.node.Stats(context.Background(), "p:v", filepath.Join(d.dir, "target")); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
-			b.ReportMetric(float64(d.programs.Load())/float64(b.N), "programs/op")
+			var rates []float64
+			for range rounds {
+				rates = append(rates, d.statsRate(t, 1000))
+			}
+			if n := d.programs.Load(); n != 0 {
+				t.Errorf("%d programs were run for %d calls", n, 1000*rounds)
+			}
+			keep(t, report.New(fmt.Sprintf("stats: 1000 calls beside %d volumes", others), "host", "calls/s", report.AtLeast(5000), rates))
 		})
 	}
 }
 
-// mountMore mounts a number of further directories for the length of the benchmark.
-func mountMore(b *testing.B, number int) {
-	b.Helper()
-	hosttest.NeedRoot(b)
-	base := b.TempDir()
+// statsRate returns how many of some calls are answered in a second, with one caller for each core.
+func (d *bed) statsRate(t *testing.T, calls int) float64 {
+	t.Helper()
+	callers := runtime.GOMAXPROCS(0)
+	failed := make([]error, callers)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for range calls / callers {
+				if _, err := d.node.Stats(context.Background(), "p:v", filepath.Join(d.dir, "target")); err != nil {
+					failed[i] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(failed...); err != nil {
+		t.Fatal(err)
+	}
+	return float64(calls/callers*callers) / time.Since(began).Seconds()
+}
+
+// mountMore mounts a number of further directories for the length of the test.
+func mountMore(t *testing.T, number int) {
+	t.Helper()
+	hosttest.NeedRoot(t)
+	base := t.TempDir()
 	for n := range number {
 		dir := filepath.Join(base, fmt.Sprintf("a-path-about-as-long-as-those-of-the-kubelet-%d", n))
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
-		b.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	}
 }

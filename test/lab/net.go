@@ -161,6 +161,15 @@ func (n *Net) Start(cmd *exec.Cmd) error {
 	return n.host.thread.do(func() error { return startBound(cmd) })
 }
 
+// InNetwork has the host run f on a thread in the guests' network: a socket that f makes is there, whoever uses it
+// then.
+func (n *Net) InNetwork(f func() error) error {
+	if n.host == nil {
+		return errors.New("a guest is in its network already")
+	}
+	return n.host.thread.do(f)
+}
+
 // Cut takes a guest's power away: its kernel ends at once, and what it had not
 // yet handed to its disks is lost. What it had handed over stays, flushed or
 // not: the disks are files of the host.

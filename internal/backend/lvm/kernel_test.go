@@ -212,36 +212,10 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// bulk makes LVs of ours, by writing metadata that has them: LVM itself would take long.
+// bulk makes LVs of ours.
 func bulk(t testing.TB, group string, n int) {
 	t.Helper()
-	file := t.TempDir() + "/backup"
-	lab.Output(t, "vgcfgbackup", "--file", file, group)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, _, found := strings.Cut(string(text), "\tlogical_volumes {")
-	if !found {
-		i := strings.LastIndex(head, "}")
-		head = head[:i]
-	}
-	var b strings.Builder
-	b.WriteString(head)
-	b.WriteString("\tlogical_volumes {\n")
-	for i := range n {
-		fmt.Fprintf(&b, "bulk%d {\nid = \"%06d-bulk-bulk-bulk-bulk-bulk-bulk00\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nflags = []\n"+
-			"tags = [\"dozo=volume/main/pvc-2f6a4f6e-8c0e-4c5e-9d2f-%012d\"]\ncreation_time = 1795362036\ncreation_host = \"guest\"\nsegment_count = 1\n"+
-			"segment1 {\nstart_extent = 0\nextent_count = 1\ntype = \"striped\"\nstripe_count = 1\nstripes = [\n\"pv0\", %d\n]\n}\n}\n", i, i, i, i)
-	}
-	b.WriteString("\t}\n}\n")
-	if n == 0 {
-		return
-	}
-	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	lab.Output(t, "vgcfgrestore", "--file", file, group)
+	lab.FillGroup(t, group, n, 1, func(i int) string { return fmt.Sprintf("dozo=volume/main/pvc-2f6a4f6e-8c0e-4c5e-9d2f-%012d", i) })
 }
 
 func count(t *testing.T, many int) {

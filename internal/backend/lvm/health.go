@@ -38,7 +38,7 @@ func (p *pool) Check(ctx context.Context, id backend.ID) ([]backend.Problem, err
 func lost(i item) (found []backend.Problem) {
 	on := i.state.On(i.lv)
 	for _, pv := range i.state.PVs {
-		if !slices.Contains(on, pv.Key) || !pv.Missing && i.state.Lost[pv.UUID] == nil {
+		if !slices.Contains(on, pv.Key) || !i.state.Gone(pv) {
 			continue
 		}
 		why := "LVM has it as missing"

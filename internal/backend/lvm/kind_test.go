@@ -105,6 +105,7 @@ func TestMask(t *testing.T) {
 		_, m.Marker = b.(backend.Marker)
 		_, m.Checker = b.(backend.Checker)
 		_, m.Modifier = b.(backend.Modifier)
+		_, m.Gauger = b.(backend.Gauger)
 		if said := Kind(host.New()).Mask(nil); said != m {
 			t.Errorf("%T implements %+v, the kind says %+v", b, m, said)
 		}

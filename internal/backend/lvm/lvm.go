@@ -283,18 +283,6 @@ func (p *pool) admits(s *vg.State) error {
 	return nil
 }
 
-// VolumesLeft is how many more volumes the metadata areas of the pool's groups have room for.
-func (p *pool) VolumesLeft(ctx context.Context) (n int64, err error) {
-	for _, g := range p.groups {
-		s, err := g.Load(ctx)
-		if err != nil {
-			return 0, err
-		}
-		n += s.VolumesLeft()
-	}
-	return n, nil
-}
-
 // noSpace says what there is no room for, and where.
 func (p *pool) noSpace(s *vg.State, size, available int64) error {
 	return errs.E(errs.NoSpace, "pool %s: %s are asked for, volume group %s can still give %s to one volume (layout %s%s)", p.name,

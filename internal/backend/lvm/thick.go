@@ -25,6 +25,8 @@ var _ interface {
 	backend.Modifier
 } = (*Thick)(nil)
 
+var _ backend.Gauger = (*Thick)(nil)
+
 // Create is [backend.Backend].
 func (t *Thick) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
 	unlock, err := t.lock(ctx, append(t.createKeys(r), t.copyKey(t.volumeKey(r.ID)))...)

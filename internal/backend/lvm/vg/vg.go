@@ -327,11 +327,14 @@ func (g *Group) changing(ctx context.Context, f func(s *State) error) error {
 	return f(s)
 }
 
+// Gone reports whether a physical volume is lost.
+func (s *State) Gone(p metadata.PV) bool { return p.Missing || s.Lost[p.UUID] != nil }
+
 // Missing says which physical volumes are lost, for people; "" if none is.
 func (s *State) Missing() string {
 	var all []string
 	for _, p := range s.PVs {
-		if p.Missing || s.Lost[p.UUID] != nil {
+		if s.Gone(p) {
 			all = append(all, fmt.Sprintf("%s (%s)", p.Device, p.UUID))
 		}
 	}

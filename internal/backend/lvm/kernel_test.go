@@ -144,6 +144,50 @@ func TestDiskPulled(t *testing.T) {
 	create(t, plain, "c", 4)
 }
 
+// TestRaidComesBack takes all disks away from under a raid, and gives them back: its next user has the data,
+// with all disks.
+func TestRaidComesBack(t *testing.T) {
+	if !lab.Run(t, guest(200*mib, 200*mib, 200*mib)) {
+		return
+	}
+	newGroup(t, "vg", 0, 1, 2)
+	for _, layout := range []string{"raid1", "raid5"} {
+		b := openPool(t, host.New(), map[string]string{"volumeGroup": "vg", "layout": layout, "wipe": "none"})
+		create(t, b, "v", 16)
+		f := device(t, b, "v")
+		if _, err := f.WriteAt(mark(0), 0); err != nil {
+			t.Fatal(err)
+		}
+		restore := unreachable(t, []int{0, 1, 2})
+		if _, err := f.WriteAt(mark(mib), mib); err == nil {
+			t.Errorf("%s: written to no disk", layout)
+		}
+		restore()
+		within(t, 30*time.Second, layout+": the disks answer", func() bool { return !strings.Contains(problems(t, b, "v"), "PhysicalVolumeLost") })
+		if got := problems(t, b, "v"); !strings.Contains(got, "RaidDegraded") {
+			t.Errorf("%s: it is not noticed that legs have failed: %s", layout, got)
+		}
+		device(t, b, "v").Close() // which must not take it away from who has it open
+		f.Close()
+		f = device(t, b, "v")
+		got := host.AlignedBuffer(mib)
+		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, mark(0)) {
+			t.Errorf("%s: what was written before cannot be read: %v", layout, err)
+		}
+		if _, err := f.WriteAt(mark(mib), mib); err != nil {
+			t.Errorf("%s: %v", layout, err)
+		}
+		f.Close()
+		if got := problems(t, b, "v"); got != "" {
+			t.Errorf("%s: %s", layout, got)
+		}
+		if err := b.Delete(t.Context(), "v"); err != nil {
+			t.Error(err)
+		}
+		b.Close()
+	}
+}
+
 // TestThinPoolFull fills a thin pool to the brim: no data is lost, and with more room all goes on.
 func TestThinPoolFull(t *testing.T) {
 	if !lab.Run(t, guest(400*mib)) {

@@ -94,15 +94,16 @@ func openPool(t testing.TB, h *host.Host, options map[string]string) backend.Bac
 func TestLaw(t *testing.T) {
 	for name, c := range map[string]struct {
 		disks   int
+		row     int64 // extents that volumes are a multiple of
 		options map[string]string
 	}{
-		"linear":    {2, map[string]string{"type": "thick"}},
-		"striped":   {3, map[string]string{"type": "thick", "layout": "striped", "stripes": "3"}},
-		"raid1":     {2, map[string]string{"type": "thick", "layout": "raid1"}},
-		"raid5":     {3, map[string]string{"type": "thick", "layout": "raid5"}},
-		"raid10":    {4, map[string]string{"type": "thick", "layout": "raid10"}},
-		"integrity": {2, map[string]string{"type": "thick", "layout": "raid1", "integrity": "true"}},
-		"thin":      {2, map[string]string{"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"}},
+		"linear":    {2, 1, map[string]string{"type": "thick"}},
+		"striped":   {3, 3, map[string]string{"type": "thick", "layout": "striped", "stripes": "3"}},
+		"raid1":     {2, 1, map[string]string{"type": "thick", "layout": "raid1"}},
+		"raid5":     {3, 2, map[string]string{"type": "thick", "layout": "raid5"}},
+		"raid10":    {4, 2, map[string]string{"type": "thick", "layout": "raid10"}},
+		"integrity": {3, 1, map[string]string{"type": "thick", "layout": "raid1", "integrity": "true"}},
+		"thin":      {2, 1, map[string]string{"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -116,15 +117,17 @@ func TestLaw(t *testing.T) {
 			}
 			newGroup(t, "vg-0", disks...)
 			c.options["volumeGroup"] = "vg-0"
-			backendtest.Run(t, law(c.options, disks))
+			backendtest.Run(t, law(c.options, disks, c.row))
 		})
 	}
 }
 
-func law(options map[string]string, disks []int) backendtest.Harness {
+func law(options map[string]string, disks []int, row int64) backendtest.Harness {
 	open := func(t testing.TB) backend.Backend { t.Helper(); return openPool(t, host.New(), options) }
+	kind := Kind(host.New())
+	kind.Granularity, kind.MinSize = row*kind.Granularity, row*kind.MinSize // what is asked for is rounded up to rows
 	return backendtest.Harness{
-		Kind: Kind(host.New()), Node: "n1",
+		Kind: kind, Node: "n1",
 		Open:        open,
 		Reopen:      func(t testing.TB, _ backend.Backend) backend.Backend { t.Helper(); return open(t) },
 		Unreachable: func(t testing.TB, _ backend.Backend) func() { return unreachable(t, disks) },

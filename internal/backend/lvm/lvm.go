@@ -12,7 +12,7 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strings"
+	"log/slog"
 	"sync"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -30,6 +30,7 @@ type pool struct {
 	groups []*vg.Group
 	locks  *host.LockFile
 	opts   options
+	log    *slog.Logger
 
 	made       sync.Map // IDs of blank volumes whose making this process saw through
 	background background
@@ -294,12 +295,4 @@ func (p *pool) spared() string {
 		return ""
 	}
 	return ", spare " + backend.FormatSize(p.opts.spare)
-}
-
-func (p *pool) groupNames() string {
-	var names []string
-	for _, g := range p.groups {
-		names = append(names, g.Name())
-	}
-	return strings.Join(names, ",")
 }

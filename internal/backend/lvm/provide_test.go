@@ -275,6 +275,7 @@ func (k *killed) Run(ctx context.Context, c host.Cmd) (host.Output, error) {
 // TestGroupMadeAndKilled kills each of the commands that make a group at each of its reads and writes. The
 // next opening goes on from there, or says of a disk that it is not as it should be and takes the others.
 func TestGroupMadeAndKilled(t *testing.T) {
+	lab.Long(t, "3 minutes")
 	g := guest(320*mib, 320*mib)
 	g.Programs = append(g.Programs, "blkid", "strace")
 	if !lab.Run(t, g) {

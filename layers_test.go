@@ -42,6 +42,8 @@ var layers = []layer{
 		why:   "a backend knows its storage and the host: never another kind, never Kubernetes, never who calls it"},
 	{of: "internal/backend/lvm/metadata", why: "the format is a format: it reads bytes and knows nobody"},
 	{of: "internal/backend/lvm/layout", uses: []string{"internal/backend/lvm/metadata", "internal/backend/lvm/vg"}, why: "a layout is arithmetic over a volume group"},
+	{of: "internal/backend/lvm/devices", uses: []string{"internal/errs", "internal/host", "internal/host/block", "internal/host/fs"},
+		never: []string{"k8s.io", "google.golang.org"}, why: "whether a device is empty has nothing to do with what becomes of it"},
 	{of: "internal/backend/lvm/vg", uses: []string{"internal/backend/lvm/metadata", "internal/errs", "internal/host"}, never: []string{"k8s.io", "google.golang.org"},
 		why: "volume groups are LVM's: what a pool makes of them is not theirs to know"},
 	{of: "internal/backend/*", uses: []string{"internal/backend", "internal/errs", "internal/host"},

@@ -65,7 +65,7 @@ func lvmd(ctx context.Context, f lvmdFlags) error {
 	if err != nil {
 		return err
 	}
-	pools, err := openServed(ctx, c.Pools, node)
+	pools, err := openServed(ctx, c.Pools, pool.Options{Node: node, Log: log})
 	defer closeServed(pools, log)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func lvmd(ctx context.Context, f lvmdFlags) error {
 }
 
 // openServed opens the pools, and returns those that it opened also with an error.
-func openServed(ctx context.Context, specs []pool.Spec, node string) (opened []wire.Served, err error) {
+func openServed(ctx context.Context, specs []pool.Spec, o pool.Options) (opened []wire.Served, err error) {
 	if len(specs) == 0 {
 		return nil, errors.New("--pool-config: pools: there are none")
 	}
@@ -96,7 +96,7 @@ func openServed(ctx context.Context, specs []pool.Spec, node string) (opened []w
 		if err != nil {
 			return opened, fmt.Errorf("--pool-config: pool %q: %w", s.Name, err)
 		}
-		b, err := pool.OpenBackend(ctx, k, s, node)
+		b, err := pool.OpenBackend(ctx, k, s, o)
 		if err != nil {
 			return opened, fmt.Errorf("--pool-config: %w", err)
 		}

@@ -85,7 +85,7 @@ func (m *metrics) serve(address string, pools *pool.Set, log *slog.Logger) (stop
 	if address == "" {
 		return func() {}, nil
 	}
-	m.registry.MustRegister(contents{pools, log})
+	m.registry.MustRegister(contents{pools, log}, gauges{pools, log})
 	return serveRegistry(address, m.registry, log)
 }
 

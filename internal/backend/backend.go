@@ -125,6 +125,13 @@ type Modifier interface {
 	Modify(ctx context.Context, id ID, l Limits) (Volume, error)
 }
 
+// Gauger is a backend that has more to say of its pool than its [Capacity].
+type Gauger interface {
+	// Gauges returns figures of the pool as they are now, for those who watch it; the same names each
+	// time, without those that cannot be told. It is asked with every scrape, so it must cost little.
+	Gauges(ctx context.Context) ([]Gauge, error)
+}
+
 // Request asks for a volume.
 type Request struct {
 	ID         ID
@@ -211,6 +218,14 @@ type Capacity struct {
 	Total     int64 // all that volumes can have, used or not
 	Available int64 // what new volumes can still have together
 	MaxVolume int64 // the largest volume that a Create could make now
+}
+
+// Gauge is one figure of a pool. Each Name is there once for a Part.
+type Gauge struct {
+	Name  string // as Prometheus has them, with the unit last: "thin_pool_size_bytes"; the kind's name goes before it
+	Help  string // one sentence
+	Part  string // what of the pool it is of, such as one of its volume groups
+	Value float64
 }
 
 // Mark is how far the first formatting of a volume got; see [Marker].

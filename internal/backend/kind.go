@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ type Config struct {
 	Pool    string            // its name
 	Node    string            // the node this process runs on
 	Options map[string]string // those the kind declares, each present
+	Log     *slog.Logger      // for what a person should know and no error says; nil: nowhere
 }
 
 // Parameter declares one option of a pool or parameter of a storage class.

@@ -56,5 +56,13 @@ func (p *Pool) Check(ctx context.Context, id backend.ID) ([]backend.Problem, err
 	return p.caps.Checker.Check(ctx, id)
 }
 
+// Gauges returns figures of the pool; none where the backend has none. See [backend.Gauger].
+func (p *Pool) Gauges(ctx context.Context) ([]backend.Gauge, error) {
+	if p.caps.Gauger == nil {
+		return nil, nil
+	}
+	return p.caps.Gauger.Gauges(ctx)
+}
+
 // Running describes the operations under way, longest first.
 func (p *Pool) Running() []string { return p.locks.Running() }

@@ -60,7 +60,7 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
 	s.Options = own
-	b, err := OpenBackend(ctx, kind, s, o.Node)
+	b, err := OpenBackend(ctx, kind, s, o)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,8 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 }
 
 // OpenBackend opens the backend of a pool and leaves the policy to others: to the process that it is
-// served to.
-func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, node string) (backend.Backend, error) {
+// served to. Of the options it uses Node and Log.
+func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, o Options) (backend.Backend, error) {
 	if _, err := backend.ParseID(s.Name); err != nil {
 		return nil, errs.E(errs.Invalid, "pool name: %w", err)
 	}
@@ -79,7 +79,7 @@ func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, node string) (b
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: node, Options: options})
+	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options, Log: o.Log})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}

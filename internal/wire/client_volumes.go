@@ -96,3 +96,9 @@ func (c *Client) Check(ctx context.Context, id backend.ID) ([]backend.Problem, e
 	w, err := c.checker.Check(ctx, c.target(id))
 	return fromProblems(w), c.fromStatus(ctx, err)
 }
+
+// Gauges is [backend.Gauger].
+func (c *Client) Gauges(ctx context.Context) ([]backend.Gauge, error) {
+	w, err := c.gauger.Gauges(ctx, &wirepb.Pool{Name: c.dial.Pool})
+	return fromGauges(w), c.fromStatus(ctx, err)
+}

@@ -227,3 +227,16 @@ func (h *handlers) Check(ctx context.Context, w *wirepb.Target) (*wirepb.CheckAn
 	problems, err := p.caps.Checker.Check(ctx, id)
 	return toProblems(problems), err
 }
+
+// Gauges is [backend.Gauger].
+func (h *handlers) Gauges(ctx context.Context, w *wirepb.Pool) (*wirepb.GaugesAnswer, error) {
+	p, err := h.s.pool(w.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if p.caps.Gauger == nil {
+		return nil, p.lacks("give figures")
+	}
+	gauges, err := p.caps.Gauger.Gauges(ctx)
+	return toGauges(gauges), err
+}

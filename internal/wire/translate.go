@@ -196,6 +196,21 @@ func fromProblems(w *wirepb.CheckAnswer) []backend.Problem {
 	return problems
 }
 
+func toGauges(gauges []backend.Gauge) *wirepb.GaugesAnswer {
+	w := &wirepb.GaugesAnswer{}
+	for _, g := range gauges {
+		w.Gauges = append(w.Gauges, &wirepb.Gauge{Name: text(g.Name), Help: text(g.Help), Part: text(g.Part), Value: g.Value})
+	}
+	return w
+}
+
+func fromGauges(w *wirepb.GaugesAnswer) (gauges []backend.Gauge) {
+	for _, g := range w.GetGauges() {
+		gauges = append(gauges, backend.Gauge{Name: g.GetName(), Help: g.GetHelp(), Part: g.GetPart(), Value: g.GetValue()})
+	}
+	return gauges
+}
+
 func toCapacity(c backend.Capacity) *wirepb.CapacityAnswer {
 	return &wirepb.CapacityAnswer{Total: c.Total, Available: c.Available, MaxVolume: c.MaxVolume}
 }
@@ -207,14 +222,14 @@ func fromCapacity(w *wirepb.CapacityAnswer) backend.Capacity {
 func toMask(m backend.Mask) *wirepb.Mask {
 	return &wirepb.Mask{
 		Expander: m.Expander, Cloner: m.Cloner, Snapshotter: m.Snapshotter, GroupSnapshotter: m.GroupSnapshotter,
-		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier,
+		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier, Gauger: m.Gauger,
 	}
 }
 
 func fromMask(w *wirepb.Mask) backend.Mask {
 	return backend.Mask{
 		Expander: w.GetExpander(), Cloner: w.GetCloner(), Snapshotter: w.GetSnapshotter(), GroupSnapshotter: w.GetGroupSnapshotter(),
-		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(),
+		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(), Gauger: w.GetGauger(),
 	}
 }
 

@@ -56,8 +56,9 @@ func TestEveryFieldCrosses(t *testing.T) {
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}
-	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true}
-	for _, x := range []any{r, v, sr, s, m, c, p[0], k} {
+	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Gauger: true}
+	g := []backend.Gauge{{Name: "size_bytes", Help: "h", Part: "vg0", Value: 0.5}, {Name: "n", Part: "q", Value: 2}}
+	for _, x := range []any{r, v, sr, s, m, c, p[0], k, g[0]} {
 		whole(t, reflect.ValueOf(x), reflect.TypeOf(x).Name())
 	}
 	r.Source, v.Source = backend.Source{Volume: "w"}, backend.Source{Snapshot: "s"}
@@ -82,6 +83,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	same(m, fromMark(over(t, toMark(m), &wirepb.Formatting{})), nil)
 	same(c, fromCapacity(over(t, toCapacity(c), &wirepb.CapacityAnswer{})), nil)
 	same(p, fromProblems(over(t, toProblems(p), &wirepb.CheckAnswer{})), nil)
+	same(g, fromGauges(over(t, toGauges(g), &wirepb.GaugesAnswer{})), nil)
 	same(k, fromMask(over(t, toMask(k), &wirepb.Mask{})), nil)
 	for i := range reflect.TypeFor[backend.Mask]().NumField() { // one at a time, so that two are not swapped
 		var one backend.Mask

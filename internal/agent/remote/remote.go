@@ -49,9 +49,9 @@ var _ interface {
 } = (*Backend)(nil)
 
 // New returns the pool of that name, whose nodes can do what local has. What a node does with a volume that
-// it has is nothing for here.
+// it has is nothing for here, and its figures it says itself.
 func New(pool string, v *View, local backend.Mask) *Backend {
-	local.Activator, local.Marker = false, false
+	local.Activator, local.Marker, local.Gauger = false, false, false
 	return &Backend{pool: pool, view: v, mask: local}
 }
 

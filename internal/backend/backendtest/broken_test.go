@@ -30,6 +30,7 @@ type hooks struct {
 	setMark        func(*fake.Backend, context.Context, backend.ID, backend.Mark) error
 	check          func(*fake.Backend, context.Context, backend.ID) ([]backend.Problem, error)
 	modify         func(*fake.Backend, context.Context, backend.ID, backend.Limits) (backend.Volume, error)
+	gauges         func(*fake.Backend, context.Context) ([]backend.Gauge, error)
 }
 
 // broken is a fake with hooks.
@@ -162,6 +163,13 @@ func (b *broken) Check(ctx context.Context, id backend.ID) ([]backend.Problem, e
 		return b.Backend.Check(ctx, id)
 	}
 	return b.h.check(b.Backend, ctx, id)
+}
+
+func (b *broken) Gauges(ctx context.Context) ([]backend.Gauge, error) {
+	if b.h.gauges == nil {
+		return b.Backend.Gauges(ctx)
+	}
+	return b.h.gauges(b.Backend, ctx)
 }
 
 // harnessOf is that of fakes with the hooks that make returns: once for a pool that is opened, and

@@ -18,5 +18,6 @@ func laws() []law {
 		unreachableLaws(),
 		cancelLaws(),
 		raceLaws(),
+		gaugeLaws(),
 	)
 }

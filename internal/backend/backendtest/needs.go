@@ -34,6 +34,10 @@ func modifier() need {
 	return need{"not a Modifier", func(e *env) bool { return e.caps.Modifier != nil }}
 }
 
+func gauger() need {
+	return need{"not a Gauger", func(e *env) bool { return e.caps.Gauger != nil }}
+}
+
 func data() need {
 	return need{"no way to the data: not an Activator and no Harness.Data", func(e *env) bool {
 		return e.h.Data != nil || e.caps.Activator != nil

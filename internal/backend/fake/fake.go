@@ -53,7 +53,10 @@ var _ interface {
 	backend.Checker
 } = (*Backend)(nil)
 
-var _ backend.Modifier = (*Backend)(nil)
+var _ interface {
+	backend.Modifier
+	backend.Gauger
+} = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
 type disk struct {
@@ -140,7 +143,7 @@ type Errors struct {
 	Create, Delete, Get, List, Capacity, Close                              Step // After of a List comes halfway
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
-	Activate, Deactivate, Mark, SetMark, Check, Modify                      Step
+	Activate, Deactivate, Mark, SetMark, Check, Modify, Gauges              Step
 }
 
 // Arm changes what will fail.

@@ -90,3 +90,13 @@ func (b *Backend) SetProblems(id backend.ID, problems ...backend.Problem) {
 		v.problems = slices.Clone(problems)
 	}
 }
+
+// Gauges is [backend.Gauger].
+func (b *Backend) Gauges(ctx context.Context) ([]backend.Gauge, error) {
+	return do(ctx, b, "Gauges", func(e *Errors) *Step { return &e.Gauges }, func(d *disk) ([]backend.Gauge, error) {
+		return []backend.Gauge{
+			{Name: "snapshots", Help: "Snapshots in the pool.", Part: "disk", Value: float64(len(d.snapshots))},
+			{Name: "used_ratio", Help: "How full it is.", Part: "disk", Value: 0.5},
+		}, nil
+	})
+}

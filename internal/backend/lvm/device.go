@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +30,14 @@ func (p *pool) Activate(ctx context.Context, id backend.ID) (string, error) {
 // activate makes an LV's device usable, as large as the LV is.
 func (p *pool) activate(ctx context.Context, op string, i item) (string, error) {
 	path, ok, err := p.active(i)
-	if err != nil || ok {
-		return path, err
+	if err == nil && ok {
+		var revive bool
+		if revive, err = p.revivable(i); !revive {
+			return path, err
+		}
+	}
+	if err != nil {
+		return "", err
 	}
 	err = i.group.Change(ctx, func(s *vg.State) error {
 		now, ok := p.inState(i.group, s, i.key)
@@ -59,6 +66,14 @@ func (p *pool) bring(ctx context.Context, op string, i item) error {
 		return err
 	}
 	fresh := err != nil
+	if revive, err := p.revivable(i); err != nil {
+		return err
+	} else if revive {
+		if err := i.group.Run(ctx, op+".lvchange-off", "lvchange", "--activate", "n", i.path()); err != nil {
+			return err
+		}
+		fresh = true
+	}
 	if fresh || !d.Live {
 		err = i.group.Run(ctx, op+".lvchange", "lvchange", "--activate", "y", "--ignoreactivationskip", i.path())
 		if err != nil || fresh {
@@ -66,6 +81,25 @@ func (p *pool) bring(ctx context.Context, op string, i item) error {
 		}
 	}
 	return i.group.Run(ctx, op+".refresh", "lvchange", "--refresh", i.path())
+}
+
+// revivable reports whether legs of a raid have failed whose disks answer again, while nobody has it open.
+// The kernel does not take them back by itself, and every write fails to a raid that lacked too many of them
+// at once; activated anew it has them, and brings what is old on them up to date.
+func (p *pool) revivable(i item) (bool, error) {
+	if !strings.HasPrefix(i.lv.Type(), "raid") || len(lost(i)) > 0 {
+		return false, nil
+	}
+	d, err := dm.Find(p.host, i.state.DeviceUUID(i.lv))
+	if err == nil && d.Open == 0 {
+		var targets []dm.Target
+		targets, err = dm.Status(p.host, i.state.DeviceUUID(i.lv))
+		return slices.ContainsFunc(targets, legsFailed), err
+	}
+	if errs.Is(err, errs.NotFound) {
+		err = nil
+	}
+	return false, err
 }
 
 // openDevice opens an LV's device for reading and writing, which nobody has mounted. While it is open the

@@ -38,7 +38,7 @@ func (p *pool) Check(ctx context.Context, id backend.ID) ([]backend.Problem, err
 func lost(i item) (found []backend.Problem) {
 	on := i.state.On(i.lv)
 	for _, pv := range i.state.PVs {
-		if !slices.Contains(on, pv.Key) || !pv.Missing && i.state.Lost[pv.UUID] == nil {
+		if !slices.Contains(on, pv.Key) || !i.state.Gone(pv) {
 			continue
 		}
 		why := "LVM has it as missing"
@@ -61,10 +61,9 @@ func judge(i item, t dm.Target) []backend.Problem {
 	part := strings.Fields(t.Params)
 	switch t.Type {
 	case "raid":
-		// "raid1 2 AA 32768/32768 idle 0 0 -": type, disks, one letter for each, and more.
-		if len(part) > 2 && strings.Contains(part[2], "D") {
+		if legsFailed(t) {
 			return []backend.Problem{{Severity: backend.Degraded, Reason: "RaidDegraded",
-				Message: fmt.Sprintf("of the %s disks of %s some have failed (%s); replace them, then run: lvconvert --repair %s", part[1], i.path(), part[2], i.path())}}
+				Message: fmt.Sprintf("of the %s disks of %s some have failed (%s); if they are back, run: lvchange --refresh %s (or stop its pods: the next one has them again); otherwise replace them, then run: lvconvert --repair %s", part[1], i.path(), part[2], i.path(), i.path())}}
 		}
 	case "error":
 		return []backend.Problem{{Severity: backend.Inaccessible, Reason: "DeviceError",
@@ -76,4 +75,11 @@ func judge(i item, t dm.Target) []backend.Problem {
 		}
 	}
 	return nil
+}
+
+// legsFailed reports whether a raid lacks some of its disks. It says "raid1 2 AA 32768/32768 idle 0 0 -":
+// type, disks, one letter for each, and more.
+func legsFailed(t dm.Target) bool {
+	part := strings.Fields(t.Params)
+	return t.Type == "raid" && len(part) > 2 && strings.Contains(part[2], "D")
 }

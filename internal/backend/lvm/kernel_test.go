@@ -62,6 +62,20 @@ func problems(t testing.TB, b backend.Backend, id backend.ID) string {
 	return strings.Join(all, "\n")
 }
 
+// gauges are the figures of a pool, each by its name and part.
+func gauges(t testing.TB, b backend.Backend) map[string]float64 {
+	t.Helper()
+	all, err := b.(backend.Gauger).Gauges(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, g := range all {
+		values[g.Name+" "+g.Part] = g.Value
+	}
+	return values
+}
+
 func within(t testing.TB, most time.Duration, what string, ok func() bool) {
 	t.Helper()
 	start := time.Now()
@@ -102,6 +116,9 @@ func TestDiskPulled(t *testing.T) {
 	pull(t, disk)
 	within(t, 10*time.Second, "condition", func() bool { return problems(t, plain, lost) != "" })
 	t.Logf("it says: %s", problems(t, plain, lost))
+	if n := gauges(t, plain)["volume_group_missing_devices vg"]; n != 1 {
+		t.Errorf("%.0f missing devices, want 1", n)
+	}
 	if got := problems(t, plain, whole); got != "" {
 		t.Errorf("the volume on the other disk: %s", got)
 	}
@@ -125,6 +142,50 @@ func TestDiskPulled(t *testing.T) {
 	push(t, disk)
 	within(t, 10*time.Second, "well again", func() bool { return problems(t, plain, lost) == "" })
 	create(t, plain, "c", 4)
+}
+
+// TestRaidComesBack takes all disks away from under a raid, and gives them back: its next user has the data,
+// with all disks.
+func TestRaidComesBack(t *testing.T) {
+	if !lab.Run(t, guest(200*mib, 200*mib, 200*mib)) {
+		return
+	}
+	newGroup(t, "vg", 0, 1, 2)
+	for _, layout := range []string{"raid1", "raid5"} {
+		b := openPool(t, host.New(), map[string]string{"volumeGroup": "vg", "layout": layout, "wipe": "none"})
+		create(t, b, "v", 16)
+		f := device(t, b, "v")
+		if _, err := f.WriteAt(mark(0), 0); err != nil {
+			t.Fatal(err)
+		}
+		restore := unreachable(t, []int{0, 1, 2})
+		if _, err := f.WriteAt(mark(mib), mib); err == nil {
+			t.Errorf("%s: written to no disk", layout)
+		}
+		restore()
+		within(t, 30*time.Second, layout+": the disks answer", func() bool { return !strings.Contains(problems(t, b, "v"), "PhysicalVolumeLost") })
+		if got := problems(t, b, "v"); !strings.Contains(got, "RaidDegraded") {
+			t.Errorf("%s: it is not noticed that legs have failed: %s", layout, got)
+		}
+		device(t, b, "v").Close() // which must not take it away from who has it open
+		f.Close()
+		f = device(t, b, "v")
+		got := host.AlignedBuffer(mib)
+		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, mark(0)) {
+			t.Errorf("%s: what was written before cannot be read: %v", layout, err)
+		}
+		if _, err := f.WriteAt(mark(mib), mib); err != nil {
+			t.Errorf("%s: %v", layout, err)
+		}
+		f.Close()
+		if got := problems(t, b, "v"); got != "" {
+			t.Errorf("%s: %s", layout, got)
+		}
+		if err := b.Delete(t.Context(), "v"); err != nil {
+			t.Error(err)
+		}
+		b.Close()
+	}
 }
 
 // TestThinPoolFull fills a thin pool to the brim: no data is lost, and with more room all goes on.
@@ -160,6 +221,13 @@ func TestThinPoolFull(t *testing.T) {
 	if c, err := b.Capacity(t.Context(), ""); err != nil || c.Available != 0 || c.MaxVolume != 0 {
 		t.Errorf("a full thin pool has the capacity %+v, %v", c, err)
 	}
+	brim := gauges(t, b)
+	t.Logf("figures: %v", brim)
+	size := brim["thin_pool_size_bytes vg/dozo.main"]
+	if brim["thin_pool_data_used_ratio vg/dozo.main"] != 1 || size != 64*mib || brim["thin_pool_promised_bytes vg/dozo.main"] != 96*mib ||
+		brim["thin_pool_metadata_used_ratio vg/dozo.main"] <= 0 || brim["volume_group_volumes_left vg"] < 100 || brim["volume_group_missing_devices vg"] != 0 {
+		t.Errorf("figures of a full thin pool of 64Mi with a volume of 96Mi: %v", brim)
+	}
 	got := host.AlignedBuffer(mib)
 	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, mark(0)) {
 		t.Errorf("what was written before cannot be read: %v", err)
@@ -181,9 +249,13 @@ func TestThinPoolFull(t *testing.T) {
 		}
 	}
 	within(t, 20*time.Second, "well again", func() bool { return problems(t, b, "a") == "" })
-	data, metadata, err := b.(*Thin).Usage(t.Context())
-	if err != nil || data <= 0 || data > 100 || metadata <= 0 {
-		t.Errorf("usage: %f, %f, %v", data, metadata, err)
+	after := gauges(t, b)
+	t.Logf("figures: %v", after)
+	if got := after["thin_pool_size_bytes vg/dozo.main"]; got <= size {
+		t.Errorf("of the thin pool it says that it has %.0f bytes, %.0f before it was extended", got, size)
+	}
+	if got, want := after["thin_pool_data_used_ratio vg/dozo.main"]*after["thin_pool_size_bytes vg/dozo.main"], float64(96*mib); got < want || got > want+2*mib {
+		t.Errorf("of the thin pool %.0f bytes are in use, want %.0f", got, want)
 	}
 }
 
@@ -251,6 +323,7 @@ func count(t *testing.T, many int) {
 			return nil
 		}},
 		{"capacity", 0, func() error { _, err := b.Capacity(ctx, ""); return err }},
+		{"gauges", 0, func() error { _, err := x.Gauges(ctx); return err }},
 		{"check", 0, func() error { _, err := x.Check(ctx, "v"); return err }},
 		{"expand", 1, func() error { _, err := x.Expand(ctx, "v", 8*mib); return err }},
 		{"deactivate", 0, func() error { return x.Deactivate(ctx, "v") }},
@@ -270,11 +343,7 @@ func count(t *testing.T, many int) {
 	if opening != 1 {
 		t.Errorf("opening took %d programs, want 1", opening)
 	}
-	left, err := x.VolumesLeft(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("lvm: %4d LVs, %d more volumes fit\n", many, left)
+	fmt.Printf("lvm: %4d LVs, %.0f more volumes fit\n", many, gauges(t, b)["volume_group_volumes_left vg"])
 }
 
 // together deletes volumes at once: the first goes alone, the others go together.
@@ -303,9 +372,9 @@ func TestMetadataFull(t *testing.T) {
 	lab.Output(t, "vgcreate", "--physicalextentsize", "1m", "vg", lab.DiskPath(0))
 	bulk(t, "vg", 900)
 	b := openPool(t, host.New(), map[string]string{"volumeGroup": "vg", "wipe": "none"})
-	left, err := b.(*Thick).VolumesLeft(t.Context())
-	if err != nil || left == 0 {
-		t.Fatalf("with 900 LVs %d more fit, %v", left, err)
+	left := gauges(t, b)["volume_group_volumes_left vg"]
+	if left == 0 {
+		t.Fatal("with 900 LVs none more fits")
 	}
 	bulk(t, "vg", 900+int(left)-2)
 	create(t, b, "last", 4)
@@ -319,9 +388,7 @@ func TestMetadataFull(t *testing.T) {
 	each := s.TextSize / int64(len(s.LVs))
 	for n := int((s.Most - 4000) / each); left > 0; n++ {
 		bulk(t, "vg", n)
-		if left, err = b.(*Thick).VolumesLeft(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		left = gauges(t, b)["volume_group_volumes_left vg"]
 	}
 	_, err = b.Create(t.Context(), backend.Request{ID: "v", Name: "v", Size: 4 * mib})
 	if !errs.Is(err, errs.NoSpace) || !strings.Contains(err.Error(), "metadata") {

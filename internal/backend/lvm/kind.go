@@ -1,14 +1,18 @@
 package lvm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/lvm/devices"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/layout"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -32,9 +36,12 @@ func Kind(h *host.Host) backend.Kind {
 		MinSize:     4 * mib,
 		MaxSize:     1 << 60,
 		NodeBound:   true,
-		Mask: func(map[string]string) backend.Mask { // thick or thin
+		Mask: func(options map[string]string) backend.Mask { // thick or thin
 			m := backend.FullMask()
 			m.GroupSnapshotter = false
+			if options["integrity"] == "true" {
+				m.Cloner, m.Snapshotter = false, false
+			}
 			return m
 		},
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {
@@ -56,6 +63,13 @@ func declared() []backend.Parameter {
 	return []backend.Parameter{
 		{Name: "volumeGroup", Required: true, Check: isGroups,
 			Help: "LVM's volume group, such as vg0; several with commas between them are used as one pool, each volume being in one of them"},
+		{Name: "devices", Default: "", Check: isDevices,
+			Help: "what a volume group that is not there is made of, and later extended by: all disks and partitions that match one of these patterns of paths, " +
+				"such as /dev/disk/by-id/nvme-Samsung*, and are empty beyond doubt (default: Dozo makes no volume group)"},
+		{Name: "minDeviceSize", Default: "1Gi", Check: isDeviceSize, Help: "devices with less are left alone, 128Mi or more"},
+		{Name: "maxDeviceSize", Default: "", Check: isDeviceSize, Help: "devices with more are left alone (default: any size)"},
+		{Name: "deviceModel", Default: "", Check: isPattern, Help: "pattern of the disk's model as in /sys/block/*/device/model, such as Samsung*; others are left alone (default: any)"},
+		{Name: "rotational", Default: "", Check: yesNo, Help: "true for hard disks only, false for all but those (default: both)"},
 		{Name: "type", Default: "thick", Check: backend.OneOf("thick", "thin"),
 			Help: "thick volumes have their room from the start; thin ones take it from a thin pool as they are written to, and their copies share blocks"},
 		{Name: "layout", Default: "linear", Check: backend.OneOf("linear", "striped", "raid1", "raid5", "raid10"),
@@ -64,7 +78,7 @@ func declared() []backend.Parameter {
 		{Name: "stripeSize", Default: "64Ki", Check: isStripe, Help: "what is written to one disk before the next, a power of two from 4Ki to 4Mi"},
 		{Name: "copies", Default: "2", Check: whole(2, 10), Help: "how often the data is there, of the layouts raid1 and raid10; each copy is on disks of its own"},
 		{Name: "integrity", Default: "false", Check: yesNo,
-			Help: "true keeps checksums, so that raid layouts notice which copy is wrong; costs room and speed (kernel module dm-integrity)"},
+			Help: "true keeps checksums, so that raid layouts notice which copy is wrong; costs room and speed, and there are no snapshots or clones, since LVM has none of such volumes (kernel module dm-integrity)"},
 		{Name: "spare", Default: "0", Check: isSize, Help: "room in each volume group that is never given to volumes, such as 10Gi"},
 		{Name: "wipe", Default: "zero", Check: backend.OneOf("none", "discard", "zero"),
 			Help: "what happens to the data of a deleted thick volume: zero overwrites it, discard tells the disk to forget it (which may or may not), " +
@@ -91,6 +105,7 @@ type options struct {
 	thinPoolSize string
 	over         float64
 	thresholds   thresholds
+	devices      devices.Wanted
 }
 
 // thresholds are in percent.
@@ -110,7 +125,13 @@ func read(c backend.Config) (o options, err error) {
 	if o.thinPool == "" {
 		o.thinPool = "dozo." + c.Pool
 	}
+	o.devices = devices.Wanted{Min: size("minDeviceSize"), Max: size("maxDeviceSize"), Model: c.Options["deviceModel"], Rotational: c.Options["rotational"]}
+	if c.Options["devices"] != "" {
+		o.devices.Patterns = strings.Split(c.Options["devices"], ",")
+	}
 	switch {
+	case len(o.devices.Patterns) > 0 && strings.Contains(c.Options["volumeGroup"], ","):
+		return o, errs.E(errs.Invalid, "options[\"devices\"]: which of several volume groups would get them? Name one in volumeGroup, or make them by hand")
 	case o.layout.Integrity && !o.layout.Raid:
 		return o, errs.E(errs.Invalid, "options[\"integrity\"]: only the layouts raid1, raid5 and raid10 can have it, not %s", o.layout.Name)
 	case o.thin && o.layout.Raid:
@@ -124,9 +145,12 @@ func open(ctx context.Context, h *host.Host, groups *vg.Groups, c backend.Config
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{host: h, name: c.Pool, node: c.Node, opts: o}
+	p := &pool{host: h, name: c.Pool, node: c.Node, opts: o, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler))}
 	for name := range strings.SplitSeq(c.Options["volumeGroup"], ",") {
 		g := groups.Get(name)
+		if err := p.provide(ctx, g); err != nil {
+			return nil, err
+		}
 		s, err := g.Load(ctx)
 		if err != nil {
 			return nil, err
@@ -148,6 +172,9 @@ func open(ctx context.Context, h *host.Host, groups *vg.Groups, c backend.Config
 	}
 	t := &Thick{pool: p}
 	p.while(func(ctx context.Context) { p.sweep(ctx, t.destroy, t.dissolve) })
+	if o.layout.Integrity {
+		return withoutCopies(t), nil
+	}
 	return t, nil
 }
 
@@ -171,6 +198,35 @@ func isGroups(v string) error {
 func isName(v string) error {
 	if !groupForm.MatchString(v) || mapperLength(v) > 40 {
 		return fmt.Errorf("%.80q is not the name of a logical volume, of 40 characters at most", v)
+	}
+	return nil
+}
+
+// leastDevice holds LVM's metadata of 64 MiB and something besides, in bytes.
+const leastDevice = 128 * mib
+
+func isDeviceSize(v string) error {
+	if n, err := backend.ParseSize(v); err != nil || n < leastDevice {
+		return fmt.Errorf("%.40q is not a size of %s or more", v, backend.FormatSize(leastDevice))
+	}
+	return nil
+}
+
+func isDevices(v string) error {
+	for p := range strings.SplitSeq(v, ",") {
+		if !strings.HasPrefix(p, "/dev/") || filepath.Clean(p) != p {
+			return fmt.Errorf("%.200q is not a clean path that begins with /dev/", p)
+		}
+		if err := isPattern(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isPattern(v string) error {
+	if _, err := filepath.Match(v, ""); err != nil {
+		return fmt.Errorf("%.200q is not a pattern: %w", v, err)
 	}
 	return nil
 }

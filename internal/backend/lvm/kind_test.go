@@ -37,6 +37,8 @@ func TestOptions(t *testing.T) {
 		"copies": {"1", "11"}, "integrity": {"yes"}, "spare": {"-1", "some"}, "wipe": {"shred"}, "copySpace": {"0", "101", "5%"},
 		"thinPool": {"a/b", "-x", strings.Repeat("x", 41)}, "thinPoolSize": {"0%", "101%", "big", "-1"}, "overprovision": {"0.5", "NaN", "x", "-1", "Inf"},
 		"dataThreshold": {"0", "101"}, "metadataThreshold": {"x"}, "autoExtend": {"-1", "101"},
+		"devices": {"", "sdb", "/dev/[", "/dev/sdb,", "/dev/../etc/x", "/dev/sdb, /dev/sdc"}, "minDeviceSize": {"127Mi", "x"}, "maxDeviceSize": {"1Mi"},
+		"deviceModel": {"["}, "rotational": {"yes"},
 	} {
 		for _, v := range values {
 			options := map[string]string{"volumeGroup": "vg"}
@@ -50,6 +52,7 @@ func TestOptions(t *testing.T) {
 	for field, options := range map[string]map[string]string{
 		"integrity": {"volumeGroup": "vg", "integrity": "true"},
 		"layout":    {"volumeGroup": "vg", "type": "thin", "layout": "raid1"},
+		"devices":   {"volumeGroup": "vg,vg1", "devices": "/dev/sd*"},
 	} {
 		if err := openWith(t, noLVM("", 5), options); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), field) {
 			t.Errorf("%v: %v", options, err)
@@ -95,7 +98,9 @@ func TestUsage(t *testing.T) {
 
 // TestMask: what the kind says for those who cannot open a pool is what both sorts of pool implement.
 func TestMask(t *testing.T) {
-	for _, b := range []backend.Backend{&Thick{}, &Thin{}} {
+	for b, options := range map[backend.Backend]map[string]string{
+		&Thick{}: nil, &Thin{}: nil, withoutCopies(&Thick{}): {"integrity": "true"}, // nil is what some pool can
+	} {
 		var m backend.Mask
 		_, m.Expander = b.(backend.Expander)
 		_, m.Cloner = b.(backend.Cloner)
@@ -105,7 +110,8 @@ func TestMask(t *testing.T) {
 		_, m.Marker = b.(backend.Marker)
 		_, m.Checker = b.(backend.Checker)
 		_, m.Modifier = b.(backend.Modifier)
-		if said := Kind(host.New()).Mask(nil); said != m {
+		_, m.Gauger = b.(backend.Gauger)
+		if said := Kind(host.New()).Mask(options); said != m {
 			t.Errorf("%T implements %+v, the kind says %+v", b, m, said)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,33 +90,47 @@ func openPool(t testing.TB, h *host.Host, options map[string]string) backend.Bac
 	return b
 }
 
-// TestLaw holds the backend to the contract: with real LVM in a real kernel.
+// TestLaw holds the backend to the contract: with real LVM in a real kernel, for each layout.
 func TestLaw(t *testing.T) {
-	for name, options := range map[string]map[string]string{
-		"linear": {"type": "thick"},
-		"raid1":  {"type": "thick", "layout": "raid1"},
-		"thin":   {"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"},
+	for name, c := range map[string]struct {
+		disks   int
+		row     int64 // extents that volumes are a multiple of
+		options map[string]string
+	}{
+		"linear":    {2, 1, map[string]string{"type": "thick"}},
+		"striped":   {3, 3, map[string]string{"type": "thick", "layout": "striped", "stripes": "3"}},
+		"raid1":     {2, 1, map[string]string{"type": "thick", "layout": "raid1"}},
+		"raid5":     {3, 2, map[string]string{"type": "thick", "layout": "raid5"}},
+		"raid10":    {4, 2, map[string]string{"type": "thick", "layout": "raid10"}},
+		"integrity": {3, 1, map[string]string{"type": "thick", "layout": "raid1", "integrity": "true"}},
+		"thin":      {2, 1, map[string]string{"type": "thin", "thinPool": "shared", "overprovision": "2.0", "autoExtend": "0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			lab.Long(t, "5 to 8 minutes")
-			if !lab.Run(t, guest(320*mib, 320*mib)) {
+			lab.Long(t, "5 to 10 minutes")
+			if !lab.Run(t, guest(slices.Repeat([]int64{320 * mib}, c.disks)...)) {
 				return
 			}
-			newGroup(t, "vg-0", 0, 1)
-			options["volumeGroup"] = "vg-0"
-			backendtest.Run(t, law(options))
+			var disks []int
+			for d := range c.disks {
+				disks = append(disks, d)
+			}
+			newGroup(t, "vg-0", disks...)
+			c.options["volumeGroup"] = "vg-0"
+			backendtest.Run(t, law(c.options, disks, c.row))
 		})
 	}
 }
 
-func law(options map[string]string) backendtest.Harness {
+func law(options map[string]string, disks []int, row int64) backendtest.Harness {
 	open := func(t testing.TB) backend.Backend { t.Helper(); return openPool(t, host.New(), options) }
+	kind := Kind(host.New())
+	kind.Granularity, kind.MinSize = row*kind.Granularity, row*kind.MinSize // what is asked for is rounded up to rows
 	return backendtest.Harness{
-		Kind: Kind(host.New()), Node: "n1",
+		Kind: kind, Node: "n1",
 		Open:        open,
 		Reopen:      func(t testing.TB, _ backend.Backend) backend.Backend { t.Helper(); return open(t) },
-		Unreachable: unreachable,
+		Unreachable: func(t testing.TB, _ backend.Backend) func() { return unreachable(t, disks) },
 		Strangers:   strangers,
 		Leaks:       leaks,
 		Size:        8 * mib, // two extents: more than the temporary snapshot of a copy has
@@ -125,13 +140,15 @@ func law(options map[string]string) backendtest.Harness {
 	}
 }
 
-func unreachable(t testing.TB, _ backend.Backend) (restore func()) {
+func unreachable(t testing.TB, disks []int) (restore func()) {
 	t.Helper()
-	pull(t, 0)
-	pull(t, 1)
+	for _, d := range disks {
+		pull(t, d)
+	}
 	return func() {
-		push(t, 0)
-		push(t, 1)
+		for _, d := range disks {
+			push(t, d)
+		}
 	}
 }
 

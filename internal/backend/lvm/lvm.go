@@ -12,7 +12,7 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strings"
+	"log/slog"
 	"sync"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -30,6 +30,7 @@ type pool struct {
 	groups []*vg.Group
 	locks  *host.LockFile
 	opts   options
+	log    *slog.Logger
 
 	made       sync.Map // IDs of blank volumes whose making this process saw through
 	background background
@@ -283,18 +284,6 @@ func (p *pool) admits(s *vg.State) error {
 	return nil
 }
 
-// VolumesLeft is how many more volumes the metadata areas of the pool's groups have room for.
-func (p *pool) VolumesLeft(ctx context.Context) (n int64, err error) {
-	for _, g := range p.groups {
-		s, err := g.Load(ctx)
-		if err != nil {
-			return 0, err
-		}
-		n += s.VolumesLeft()
-	}
-	return n, nil
-}
-
 // noSpace says what there is no room for, and where.
 func (p *pool) noSpace(s *vg.State, size, available int64) error {
 	return errs.E(errs.NoSpace, "pool %s: %s are asked for, volume group %s can still give %s to one volume (layout %s%s)", p.name,
@@ -306,12 +295,4 @@ func (p *pool) spared() string {
 		return ""
 	}
 	return ", spare " + backend.FormatSize(p.opts.spare)
-}
-
-func (p *pool) groupNames() string {
-	var names []string
-	for _, g := range p.groups {
-		names = append(names, g.Name())
-	}
-	return strings.Join(names, ",")
 }

@@ -25,6 +25,21 @@ var _ interface {
 	backend.Modifier
 } = (*Thick)(nil)
 
+var _ backend.Gauger = (*Thick)(nil)
+
+// withoutCopies is a pool of volumes that LVM takes no snapshots of: raid with integrity.
+func withoutCopies(t *Thick) backend.Backend {
+	return struct {
+		backend.Backend
+		backend.Expander
+		backend.Activator
+		backend.Marker
+		backend.Checker
+		backend.Modifier
+		backend.Gauger
+	}{t, t, t, t, t, t, t}
+}
+
 // Create is [backend.Backend].
 func (t *Thick) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
 	unlock, err := t.lock(ctx, append(t.createKeys(r), t.copyKey(t.volumeKey(r.ID)))...)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
-	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/dm"
 )
@@ -182,24 +181,4 @@ func (t *Thin) wants(s *vg.State) (data, metadata int64) {
 		data = max(0, min(step, free)) / t.opts.layout.Data * t.opts.layout.Data
 	}
 	return data, metadata
-}
-
-// Usage is how full the pool's thin pools are, in percent, the fullest of them; errs.NotFound if there is
-// none yet. It costs one ioctl.
-func (t *Thin) Usage(ctx context.Context) (data, metadata float64, err error) {
-	known := false
-	for _, g := range t.groups {
-		s, err := g.Load(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		if u, ok := t.usage(s); ok {
-			known = true
-			data, metadata = max(data, u.dataPercent()), max(metadata, u.metadataPercent())
-		}
-	}
-	if !known {
-		return 0, 0, errs.E(errs.NotFound, "pool %s: no thin pool %s is active in %s", t.name, t.opts.thinPool, t.groupNames())
-	}
-	return data, metadata, nil
 }

@@ -634,6 +634,7 @@ type Mask struct {
 	Marker           bool                   `protobuf:"varint,6,opt,name=marker,proto3" json:"marker,omitempty"`
 	Checker          bool                   `protobuf:"varint,7,opt,name=checker,proto3" json:"checker,omitempty"`
 	Modifier         bool                   `protobuf:"varint,8,opt,name=modifier,proto3" json:"modifier,omitempty"`
+	Gauger           bool                   `protobuf:"varint,9,opt,name=gauger,proto3" json:"gauger,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -720,6 +721,13 @@ func (x *Mask) GetChecker() bool {
 func (x *Mask) GetModifier() bool {
 	if x != nil {
 		return x.Modifier
+	}
+	return false
+}
+
+func (x *Mask) GetGauger() bool {
+	if x != nil {
+		return x.Gauger
 	}
 	return false
 }
@@ -1766,6 +1774,118 @@ func (x *Problem) GetMessage() string {
 	return ""
 }
 
+type GaugesAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gauges        []*Gauge               `protobuf:"bytes,1,rep,name=gauges,proto3" json:"gauges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GaugesAnswer) Reset() {
+	*x = GaugesAnswer{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GaugesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GaugesAnswer) ProtoMessage() {}
+
+func (x *GaugesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GaugesAnswer.ProtoReflect.Descriptor instead.
+func (*GaugesAnswer) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GaugesAnswer) GetGauges() []*Gauge {
+	if x != nil {
+		return x.Gauges
+	}
+	return nil
+}
+
+type Gauge struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Help          string                 `protobuf:"bytes,2,opt,name=help,proto3" json:"help,omitempty"`
+	Part          string                 `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	Value         float64                `protobuf:"fixed64,4,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gauge) Reset() {
+	*x = Gauge{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gauge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gauge) ProtoMessage() {}
+
+func (x *Gauge) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gauge.ProtoReflect.Descriptor instead.
+func (*Gauge) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Gauge) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Gauge) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
+func (x *Gauge) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *Gauge) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -1821,7 +1941,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x18\n" +
 	"\adefault\x18\x03 \x01(\tR\adefault\x12\x1a\n" +
-	"\brequired\x18\x04 \x01(\bR\brequired\"\xf5\x01\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired\"\x8d\x02\n" +
 	"\x04Mask\x12\x1a\n" +
 	"\bexpander\x18\x01 \x01(\bR\bexpander\x12\x16\n" +
 	"\x06cloner\x18\x02 \x01(\bR\x06cloner\x12 \n" +
@@ -1830,7 +1950,8 @@ const file_wire_proto_rawDesc = "" +
 	"\tactivator\x18\x05 \x01(\bR\tactivator\x12\x16\n" +
 	"\x06marker\x18\x06 \x01(\bR\x06marker\x12\x18\n" +
 	"\achecker\x18\a \x01(\bR\achecker\x12\x1a\n" +
-	"\bmodifier\x18\b \x01(\bR\bmodifier\"<\n" +
+	"\bmodifier\x18\b \x01(\bR\bmodifier\x12\x16\n" +
+	"\x06gauger\x18\t \x01(\bR\x06gauger\"<\n" +
 	"\x06Source\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"\xef\x02\n" +
@@ -1912,7 +2033,14 @@ const file_wire_proto_rawDesc = "" +
 	"\aProblem\x12\x1a\n" +
 	"\bseverity\x18\x01 \x01(\rR\bseverity\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage2?\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\";\n" +
+	"\fGaugesAnswer\x12+\n" +
+	"\x06gauges\x18\x01 \x03(\v2\x13.dozo.wire.v1.GaugeR\x06gauges\"Y\n" +
+	"\x05Gauge\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04help\x18\x02 \x01(\tR\x04help\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\tR\x04part\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\x01R\x05value2?\n" +
 	"\x05Pools\x126\n" +
 	"\x05Hello\x12\x12.dozo.wire.v1.Pool\x1a\x19.dozo.wire.v1.HelloAnswer2\xae\x02\n" +
 	"\aBackend\x12<\n" +
@@ -1942,7 +2070,9 @@ const file_wire_proto_rawDesc = "" +
 	"\aChecker\x128\n" +
 	"\x05Check\x12\x14.dozo.wire.v1.Target\x1a\x19.dozo.wire.v1.CheckAnswer2H\n" +
 	"\bModifier\x12<\n" +
-	"\x06Modify\x12\x1b.dozo.wire.v1.ModifyRequest\x1a\x13.dozo.wire.v1.Event0\x01B5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
+	"\x06Modify\x12\x1b.dozo.wire.v1.ModifyRequest\x1a\x13.dozo.wire.v1.Event0\x012B\n" +
+	"\x06Gauger\x128\n" +
+	"\x06Gauges\x12\x12.dozo.wire.v1.Pool\x1a\x1a.dozo.wire.v1.GaugesAnswerB5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1957,7 +2087,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_wire_proto_goTypes = []any{
 	(Error_Kind)(0),         // 0: dozo.wire.v1.Error.Kind
 	(*Nothing)(nil),         // 1: dozo.wire.v1.Nothing
@@ -1985,7 +2115,9 @@ var file_wire_proto_goTypes = []any{
 	(*SetMarkRequest)(nil),  // 23: dozo.wire.v1.SetMarkRequest
 	(*CheckAnswer)(nil),     // 24: dozo.wire.v1.CheckAnswer
 	(*Problem)(nil),         // 25: dozo.wire.v1.Problem
-	nil,                     // 26: dozo.wire.v1.CreateRequest.ParametersEntry
+	(*GaugesAnswer)(nil),    // 26: dozo.wire.v1.GaugesAnswer
+	(*Gauge)(nil),           // 27: dozo.wire.v1.Gauge
+	nil,                     // 28: dozo.wire.v1.CreateRequest.ParametersEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	12, // 0: dozo.wire.v1.Event.volume:type_name -> dozo.wire.v1.Volume
@@ -1995,7 +2127,7 @@ var file_wire_proto_depIdxs = []int32{
 	9,  // 4: dozo.wire.v1.HelloAnswer.mask:type_name -> dozo.wire.v1.Mask
 	8,  // 5: dozo.wire.v1.Kind.parameters:type_name -> dozo.wire.v1.Parameter
 	10, // 6: dozo.wire.v1.CreateRequest.source:type_name -> dozo.wire.v1.Source
-	26, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
+	28, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
 	13, // 8: dozo.wire.v1.CreateRequest.limits:type_name -> dozo.wire.v1.Limits
 	10, // 9: dozo.wire.v1.Volume.source:type_name -> dozo.wire.v1.Source
 	13, // 10: dozo.wire.v1.Volume.limits:type_name -> dozo.wire.v1.Limits
@@ -2004,49 +2136,52 @@ var file_wire_proto_depIdxs = []int32{
 	20, // 13: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
 	22, // 14: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
 	25, // 15: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
-	2,  // 16: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
-	11, // 17: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
-	3,  // 18: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
-	3,  // 19: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
-	2,  // 20: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
-	15, // 21: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
-	17, // 22: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
-	3,  // 23: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
-	18, // 24: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
-	3,  // 25: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
-	3,  // 26: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
-	2,  // 27: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
-	19, // 28: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
-	3,  // 29: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
-	3,  // 30: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
-	3,  // 31: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
-	23, // 32: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
-	3,  // 33: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
-	14, // 34: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
-	6,  // 35: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
-	4,  // 36: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
-	4,  // 37: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
-	12, // 38: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
-	12, // 39: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
-	16, // 40: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
-	4,  // 41: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
-	1,  // 42: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
-	4,  // 43: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
-	4,  // 44: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
-	20, // 45: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
-	20, // 46: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
-	4,  // 47: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
-	4,  // 48: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
-	4,  // 49: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
-	22, // 50: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
-	4,  // 51: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
-	24, // 52: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
-	4,  // 53: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
-	35, // [35:54] is the sub-list for method output_type
-	16, // [16:35] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	27, // 16: dozo.wire.v1.GaugesAnswer.gauges:type_name -> dozo.wire.v1.Gauge
+	2,  // 17: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
+	11, // 18: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
+	3,  // 19: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
+	3,  // 20: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
+	2,  // 21: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
+	15, // 22: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
+	17, // 23: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
+	3,  // 24: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
+	18, // 25: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
+	3,  // 26: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
+	3,  // 27: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
+	2,  // 28: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
+	19, // 29: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
+	3,  // 30: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
+	3,  // 31: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
+	3,  // 32: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
+	23, // 33: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
+	3,  // 34: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
+	14, // 35: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
+	2,  // 36: dozo.wire.v1.Gauger.Gauges:input_type -> dozo.wire.v1.Pool
+	6,  // 37: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
+	4,  // 38: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
+	4,  // 39: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
+	12, // 40: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
+	12, // 41: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
+	16, // 42: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
+	4,  // 43: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
+	1,  // 44: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
+	4,  // 45: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
+	4,  // 46: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
+	20, // 47: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
+	20, // 48: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
+	4,  // 49: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
+	4,  // 50: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
+	4,  // 51: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
+	22, // 52: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
+	4,  // 53: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
+	24, // 54: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
+	4,  // 55: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
+	26, // 56: dozo.wire.v1.Gauger.Gauges:output_type -> dozo.wire.v1.GaugesAnswer
+	37, // [37:57] is the sub-list for method output_type
+	17, // [17:37] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2066,9 +2201,9 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
-			NumServices:   10,
+			NumServices:   11,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,

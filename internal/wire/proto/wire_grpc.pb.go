@@ -1406,3 +1406,103 @@ var Modifier_ServiceDesc = grpc.ServiceDesc{
 	},
 	Metadata: "wire.proto",
 }
+
+const (
+	Gauger_Gauges_FullMethodName = "/dozo.wire.v1.Gauger/Gauges"
+)
+
+// GaugerClient is the client API for Gauger service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+type GaugerClient interface {
+	Gauges(ctx context.Context, in *Pool, opts ...grpc.CallOption) (*GaugesAnswer, error)
+}
+
+type gaugerClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewGaugerClient(cc grpc.ClientConnInterface) GaugerClient {
+	return &gaugerClient{cc}
+}
+
+func (c *gaugerClient) Gauges(ctx context.Context, in *Pool, opts ...grpc.CallOption) (*GaugesAnswer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GaugesAnswer)
+	err := c.cc.Invoke(ctx, Gauger_Gauges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// GaugerServer is the server API for Gauger service.
+// All implementations should embed UnimplementedGaugerServer
+// for forward compatibility.
+type GaugerServer interface {
+	Gauges(context.Context, *Pool) (*GaugesAnswer, error)
+}
+
+// UnimplementedGaugerServer should be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedGaugerServer struct{}
+
+func (UnimplementedGaugerServer) Gauges(context.Context, *Pool) (*GaugesAnswer, error) {
+	return nil, status.Error(codes.Unimplemented, "method Gauges not implemented")
+}
+func (UnimplementedGaugerServer) testEmbeddedByValue() {}
+
+// UnsafeGaugerServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to GaugerServer will
+// result in compilation errors.
+type UnsafeGaugerServer interface {
+	mustEmbedUnimplementedGaugerServer()
+}
+
+func RegisterGaugerServer(s grpc.ServiceRegistrar, srv GaugerServer) {
+	// If the following call panics, it indicates UnimplementedGaugerServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Gauger_ServiceDesc, srv)
+}
+
+func _Gauger_Gauges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Pool)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GaugerServer).Gauges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gauger_Gauges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GaugerServer).Gauges(ctx, req.(*Pool))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Gauger_ServiceDesc is the grpc.ServiceDesc for Gauger service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Gauger_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dozo.wire.v1.Gauger",
+	HandlerType: (*GaugerServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Gauges",
+			Handler:    _Gauger_Gauges_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "wire.proto",
+}

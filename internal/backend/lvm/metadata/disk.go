@@ -67,7 +67,7 @@ func parsePV(s []byte, at int) (Label, error) {
 	if at < 32 || at+fixed > len(s) {
 		return Label{}, fmt.Errorf("the label's content is at byte %d", at)
 	}
-	l := Label{UUID: hyphens(string(s[at : at+32])), Size: int64(binary.LittleEndian.Uint64(s[at+32:]))}
+	l := Label{UUID: Hyphens(string(s[at : at+32])), Size: int64(binary.LittleEndian.Uint64(s[at+32:]))}
 	lists := 0
 	for at += fixed; at+location <= len(s); at += location {
 		a := Area{Offset: int64(binary.LittleEndian.Uint64(s[at:])), Size: int64(binary.LittleEndian.Uint64(s[at+8:]))}
@@ -89,9 +89,9 @@ func parsePV(s []byte, at int) (Label, error) {
 // maxArea is more than any metadata area has, in bytes.
 const maxArea = 4 << 30
 
-// hyphens writes a UUID as LVM does.
-func hyphens(u string) string {
-	return u[:6] + "-" + u[6:10] + "-" + u[10:14] + "-" + u[14:18] + "-" + u[18:22] + "-" + u[22:26] + "-" + u[26:]
+// Hyphens writes a UUID of 32 characters or more as LVM does.
+func Hyphens(u string) string {
+	return u[:6] + "-" + u[6:10] + "-" + u[10:14] + "-" + u[14:18] + "-" + u[18:22] + "-" + u[22:26] + "-" + u[26:32]
 }
 
 // ParseHeader reads struct mda_header from the begin of an area. ok is false if LVM keeps no metadata

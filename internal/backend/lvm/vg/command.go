@@ -74,6 +74,7 @@ func (g *Group) classify(err error) error {
 		{"missing PV", errs.Unavailable, "a device of the volume group is gone; bring it back, or run: vgreduce --removemissing " + g.name},
 		{"duplicate PV devices", errs.Unavailable, "LVM sees a physical volume on two devices; filter one of them (see lvm.conf, global_filter)"},
 		{"not detected in your kernel", errs.Unavailable, "a module of the device mapper is missing; load it on the node, such as: modprobe dm-snapshot (or dm-thin-pool, dm-raid, dm-integrity)"},
+		{"Snapshots of raid with integrity are not supported", errs.Unsupported, "LVM takes no snapshots of raid with integrity, and volumes in use are copied by way of one"},
 		{"Failed to find logical volume", errs.NotFound, ""},
 		{"Cannot process volume group", errs.Unavailable, "there is no such volume group on this node, or LVM does not see its devices"},
 	} {
@@ -97,12 +98,18 @@ func (g *Group) locate(ctx context.Context) error {
 	if err != nil && len(out.Stdout) == 0 {
 		return g.classify(err)
 	}
-	found, err := parseReport(out.Stdout, g.name)
+	all, err := parseReport(out.Stdout)
 	if err != nil {
 		return errs.E(errs.Unavailable, "volume group %s: lvm pvs: %w", g.name, err)
 	}
+	var found []pv
+	for _, p := range all {
+		if p.Group == g.name {
+			found = append(found, pv{device: p.Device, uuid: p.UUID})
+		}
+	}
 	if len(found) == 0 {
-		return errs.E(errs.Unavailable, "volumeGroup: there is no volume group %s on this node; make it with: vgcreate --metadatasize 64m %s DEVICE", g.name, g.name)
+		return errs.E(errs.Unavailable, "volumeGroup: %w %s on this node; make it with: vgcreate --metadatasize 64m %s DEVICE", ErrNone, g.name, g.name)
 	}
 	var readable int
 	for i := range found {
@@ -124,28 +131,28 @@ func (g *Group) locate(ctx context.Context) error {
 	return nil
 }
 
-// parseReport takes the devices of a group out of what lvm pvs says.
-func parseReport(data []byte, group string) (found []pv, err error) {
+// PV is a physical volume as LVM reports it.
+type PV struct {
+	Device string `json:"pv_name"`
+	UUID   string `json:"pv_uuid"`
+	Group  string `json:"vg_name"`   // "": none that can be found
+	Used   string `json:"pv_in_use"` // "used": it is in a group, whether or not that can be found
+}
+
+// parseReport takes the physical volumes out of what lvm pvs says.
+func parseReport(data []byte) (all []PV, err error) {
 	var report struct {
 		Report []struct {
-			PV []struct {
-				Name  string `json:"pv_name"`
-				UUID  string `json:"pv_uuid"`
-				Group string `json:"vg_name"`
-			} `json:"pv"`
+			PV []PV `json:"pv"`
 		} `json:"report"`
 	}
 	if err := json.Unmarshal(data, &report); err != nil {
 		return nil, err
 	}
 	for _, r := range report.Report {
-		for _, p := range r.PV {
-			if p.Group == group {
-				found = append(found, pv{device: p.Name, uuid: p.UUID})
-			}
-		}
+		all = append(all, r.PV...)
 	}
-	return found, nil
+	return all, nil
 }
 
 // removal is a request to remove LVs, waiting for its turn.

@@ -102,8 +102,8 @@ func (g *Group) Load(ctx context.Context) (*State, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, errs.E(errs.Aborted, "volume group %s: %w", g.name, ctx.Err())
-		case (err != nil || len(s.Lost) > 0) && time.Since(g.asked) > askPause:
-			// A device may have another name by now. If LVM finds none, what was known is kept.
+		case (err != nil || len(s.Lost) > 0 || !g.knows(s)) && time.Since(g.asked) > askPause:
+			// A device may be new, or have another name by now. If LVM finds none, what was known is kept.
 			_ = g.locate(ctx)
 		case err == nil:
 			return s, nil
@@ -113,6 +113,16 @@ func (g *Group) Load(ctx context.Context) (*State, error) {
 		last = err
 	}
 	return nil, last
+}
+
+// knows reports whether it is known where each of a group's physical volumes is.
+func (g *Group) knows(s *State) bool {
+	for _, p := range s.PVs {
+		if !slices.ContainsFunc(g.pvs, func(known pv) bool { return known.uuid == p.UUID }) {
+			return false
+		}
+	}
+	return true
 }
 
 // read reads the headers, and the text if they are not those that are known.
@@ -237,6 +247,18 @@ func (g *Group) readRange(ctx context.Context, op, device string, off int64, n i
 }
 
 func (g *Group) readText(ctx context.Context, p pv, h metadata.Header) (*metadata.VG, error) {
+	vg, err := g.readAny(ctx, p, h)
+	switch {
+	case err != nil:
+		return nil, err
+	case vg.Name != g.name:
+		return nil, errs.E(errs.Unavailable, "volume group %s on %s: the device is in volume group %s now", g.name, p.device, vg.Name)
+	}
+	return vg, g.usable(vg)
+}
+
+// readAny reads the text that a header leads to, of whatever group it is.
+func (g *Group) readAny(ctx context.Context, p pv, h metadata.Header) (*metadata.VG, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	fail := func(err error) (*metadata.VG, error) {
@@ -263,10 +285,7 @@ func (g *Group) readText(ctx context.Context, p pv, h metadata.Header) (*metadat
 	if err != nil {
 		return fail(err)
 	}
-	if vg.Name != g.name {
-		return fail(fmt.Errorf("the device is in volume group %s now", vg.Name))
-	}
-	return vg, g.usable(vg)
+	return vg, nil
 }
 
 // usable refuses groups that are not this machine's alone.
@@ -300,22 +319,26 @@ const lockDir = "/run/lock/lvm"
 
 // Change calls f with the group as it is, while nobody else changes it.
 func (g *Group) Change(ctx context.Context, f func(s *State) error) error {
+	done, err := g.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return g.changing(ctx, f)
+}
+
+func (g *Group) takeTurn(ctx context.Context) (done func(), err error) {
 	select {
 	case g.turn <- struct{}{}:
+		return func() { <-g.turn }, nil
 	case <-ctx.Done():
-		return errs.E(errs.Aborted, "volume group %s: others are changing it; call again: %w", g.name, ctx.Err())
+		return nil, errs.E(errs.Aborted, "volume group %s: others are changing it; call again: %w", g.name, ctx.Err())
 	}
-	defer func() { <-g.turn }()
-	return g.changing(ctx, f)
 }
 
 // changing is Change for who has the turn.
 func (g *Group) changing(ctx context.Context, f func(s *State) error) error {
-	locks, err := g.Locks()
-	if err != nil {
-		return err
-	}
-	unlock, err := locks.Lock(ctx, "group "+g.name)
+	unlock, err := g.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -327,11 +350,23 @@ func (g *Group) changing(ctx context.Context, f func(s *State) error) error {
 	return f(s)
 }
 
+// lock keeps other processes from changing the group.
+func (g *Group) lock(ctx context.Context) (unlock func(), err error) {
+	locks, err := g.Locks()
+	if err != nil {
+		return nil, err
+	}
+	return locks.Lock(ctx, "group "+g.name)
+}
+
+// Gone reports whether a physical volume is lost.
+func (s *State) Gone(p metadata.PV) bool { return p.Missing || s.Lost[p.UUID] != nil }
+
 // Missing says which physical volumes are lost, for people; "" if none is.
 func (s *State) Missing() string {
 	var all []string
 	for _, p := range s.PVs {
-		if p.Missing || s.Lost[p.UUID] != nil {
+		if s.Gone(p) {
 			all = append(all, fmt.Sprintf("%s (%s)", p.Device, p.UUID))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,6 +28,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/controller"
 	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/pv"
 )
 
 // clusterFlags are the flags of the roles in a cluster.
@@ -128,6 +130,7 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 		Scheme: scheme,
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}, // no right to see others
+			&corev1.PersistentVolume{}:      {Transform: pv.OnlyOf(pv.Driver(o.kind.Name))},
 		}},
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,

@@ -12,6 +12,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/controller/csistoragecapacity/publish"
 	"github.com/dozo-dev/dozo/internal/controller/nodevolume/lost"
 	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/place"
+	"github.com/dozo-dev/dozo/internal/controller/pool/guard"
 	"github.com/dozo-dev/dozo/internal/controller/pool/status"
 )
 
@@ -37,6 +38,7 @@ func Add(mgr manager.Manager, o Options) error {
 	driver := o.Kind + ".dozo.dev"
 	for _, r := range []interface{ Add(manager.Manager) error }{
 		&status.Reconciler{Kind: o.Kind},
+		&guard.Reconciler{Kind: o.Kind},
 		&publish.Reconciler{Kind: o.Kind, Driver: driver, Namespace: o.Namespace},
 		&place.Reconciler{Driver: driver},
 		&lost.Reconciler{Kind: o.Kind},

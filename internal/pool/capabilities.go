@@ -12,6 +12,7 @@ type Capabilities struct {
 	Marker           backend.Marker
 	Checker          backend.Checker
 	Modifier         backend.Modifier
+	Importer         backend.Importer
 }
 
 // Find looks for every optional interface of b; of a [backend.Proxy] it keeps those that its mask
@@ -26,6 +27,7 @@ func Find(b backend.Backend) Capabilities {
 	c.Marker, _ = b.(backend.Marker)
 	c.Checker, _ = b.(backend.Checker)
 	c.Modifier, _ = b.(backend.Modifier)
+	c.Importer, _ = b.(backend.Importer)
 	if p, ok := b.(backend.Proxy); ok {
 		return c.Masked(p.Mask())
 	}
@@ -43,6 +45,7 @@ func (c Capabilities) Masked(m backend.Mask) Capabilities {
 		Marker:           only(m.Marker, c.Marker),
 		Checker:          only(m.Checker, c.Checker),
 		Modifier:         only(m.Modifier, c.Modifier),
+		Importer:         only(m.Importer, c.Importer),
 	}
 }
 
@@ -64,5 +67,6 @@ func (c Capabilities) Mask() backend.Mask {
 		Marker:           c.Marker != nil,
 		Checker:          c.Checker != nil,
 		Modifier:         c.Modifier != nil,
+		Importer:         c.Importer != nil,
 	}
 }

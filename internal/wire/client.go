@@ -62,6 +62,7 @@ type stubs struct {
 	marker    wirepb.MarkerClient
 	checker   wirepb.CheckerClient
 	modifier  wirepb.ModifierClient
+	importer  wirepb.ImporterClient
 }
 
 var _ interface {
@@ -75,7 +76,10 @@ var _ interface {
 	backend.Checker
 } = (*Client)(nil)
 
-var _ backend.Modifier = (*Client)(nil)
+var _ interface {
+	backend.Modifier
+	backend.Importer
+} = (*Client)(nil)
 
 // Connect connects to a pool. errs.Unavailable if nobody serves the socket, errs.Invalid if it does
 // not have the pool, errs.Unsupported if the server is too old to be understood.
@@ -96,7 +100,7 @@ func Connect(ctx context.Context, d Dial) (*Client, error) {
 	c.stubs = stubs{
 		wirepb.NewBackendClient(conn), wirepb.NewExpanderClient(conn), wirepb.NewClonerClient(conn), wirepb.NewSnapshotterClient(conn),
 		wirepb.NewGroupSnapshotterClient(conn), wirepb.NewActivatorClient(conn), wirepb.NewMarkerClient(conn), wirepb.NewCheckerClient(conn),
-		wirepb.NewModifierClient(conn),
+		wirepb.NewModifierClient(conn), wirepb.NewImporterClient(conn),
 	}
 	if err := c.meet(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())

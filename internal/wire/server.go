@@ -97,6 +97,7 @@ func (s *Server) register() {
 	wirepb.RegisterMarkerServer(s.grpc, h)
 	wirepb.RegisterCheckerServer(s.grpc, h)
 	wirepb.RegisterModifierServer(s.grpc, h)
+	wirepb.RegisterImporterServer(s.grpc, h)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 }
 

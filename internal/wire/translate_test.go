@@ -56,7 +56,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}
-	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true}
+	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Importer: true}
 	for _, x := range []any{r, v, sr, s, m, c, p[0], k} {
 		whole(t, reflect.ValueOf(x), reflect.TypeOf(x).Name())
 	}

@@ -53,7 +53,10 @@ var _ interface {
 	backend.Checker
 } = (*Backend)(nil)
 
-var _ backend.Modifier = (*Backend)(nil)
+var _ interface {
+	backend.Modifier
+	backend.Importer
+} = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
 type disk struct {
@@ -71,7 +74,8 @@ type volume struct {
 	active   bool
 	opens    int
 	problems []backend.Problem
-	foreign  bool // not made by us: see AddForeign
+	foreign  bool       // not made by us: see AddForeign
+	from     backend.ID // what it was called before it was imported
 }
 
 type snapshot struct {
@@ -140,7 +144,7 @@ type Errors struct {
 	Create, Delete, Get, List, Capacity, Close                              Step // After of a List comes halfway
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
-	Activate, Deactivate, Mark, SetMark, Check, Modify                      Step
+	Activate, Deactivate, Mark, SetMark, Check, Modify, Import              Step
 }
 
 // Arm changes what will fail.

@@ -58,7 +58,11 @@ func Kind(h *host.Host) backend.Kind {
 		MinSize:     1 << 20,
 		MaxSize:     16<<40 - 1<<20, // ext4's largest file with 4 KiB blocks, rounded down to the granularity
 		NodeBound:   true,
-		Mask:        func(map[string]string) backend.Mask { return backend.FullMask() },
+		Mask: func(map[string]string) backend.Mask {
+			m := backend.FullMask()
+			m.Importer = false
+			return m
+		},
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {
 			return open(ctx, h, c)
 		},

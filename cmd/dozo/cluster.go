@@ -36,6 +36,7 @@ type clusterFlags struct {
 	kubeconfig, namespace string
 	qps                   float32
 	burst                 int
+	deleteClaims          bool
 }
 
 func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
@@ -44,6 +45,8 @@ func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
 	fl.IntVar(&f.burst, "kube-api-burst", 100, "calls to the API server in a burst")
 	if r.controller {
 		fl.StringVar(&f.namespace, "namespace", "", "of this process, for its Lease and the CSIStorageCapacities (default: the pod's)")
+		fl.BoolVar(&f.deleteClaims, "delete-claims-of-deleted-nodes", false, "delete the claims whose volumes are on a node that was deleted, so that a StatefulSet makes new ones; "+
+			"off, they wait for the node to come back")
 	}
 }
 
@@ -154,7 +157,7 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 	if err := follow.Add(mgr); err != nil {
 		return err
 	}
-	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace}); err != nil {
+	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace, DeleteClaims: o.flags.cluster.deleteClaims}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

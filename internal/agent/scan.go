@@ -25,6 +25,8 @@ const maxOrphans = 32
 type scan struct {
 	at      time.Time
 	orphans []v1alpha1.Orphan // sorted by ID, volumes first
+
+	problems map[string]backend.Problem // of volumes, one for each reason
 }
 
 func (a *Agent) lastScan(name string) scan {
@@ -68,13 +70,14 @@ func (a *Agent) rescan(ctx context.Context, s *session, p *pool.Pool) {
 		a.opts.Log.Warn("comparing the storage with the objects", "pool", p.Name(), "error", err)
 		return
 	}
+	a.tellProblems(ctx, s, p.Name(), a.lastScan(p.Name()).problems, found.problems)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.scans[p.Name()] = found
 }
 
 func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error) {
-	found := scan{at: time.Now()}
+	found := scan{at: time.Now(), problems: map[string]backend.Problem{}}
 	onDisk, err := a.onDisk(ctx, p)
 	if err != nil {
 		return found, err
@@ -87,8 +90,12 @@ func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error
 	known := map[string]bool{}
 	for _, o := range objects {
 		known[volumeKey(record.IDOf(o))] = true
-		if err := a.inspect(ctx, s, p, o, onDisk); err != nil {
+		problems, err := a.inspect(ctx, s, p, o, onDisk)
+		if err != nil {
 			a.opts.Log.Warn("looking after a volume", "volume", o.Name, "error", err)
+		}
+		for _, p := range problems {
+			found.problems[p.Reason] = p
 		}
 	}
 	for i := range snapshots.Items {
@@ -144,10 +151,10 @@ func (a *Agent) onDisk(ctx context.Context, p *pool.Pool) (map[string]v1alpha1.O
 	return all, nil
 }
 
-// inspect notes in a volume's status whether it is still there, and well.
-func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alpha1.NodeVolume, onDisk map[string]v1alpha1.Orphan) error {
+// inspect notes in a volume's status whether it is still there, and well. It returns what is wrong with it.
+func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alpha1.NodeVolume, onDisk map[string]v1alpha1.Orphan) (problems []backend.Problem, err error) {
 	if o.Status.ID == "" || !wanted(o) || !record.Answered(o) {
-		return nil
+		return nil, nil
 	}
 	now, id := o.DeepCopy(), record.IDOf(o)
 	answer := record.Answer(o)
@@ -160,14 +167,13 @@ func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alph
 		if errs.Is(answer, errs.NotFound) { // it is back
 			record.SetAnswer(now, nil)
 		}
-		problems, err := p.Check(ctx, id)
-		if err != nil {
-			return err
+		if problems, err = p.Check(ctx, id); err != nil {
+			return nil, err
 		}
 		record.SetProblems(now, problems)
 	}
 	if equality.Semantic.DeepEqual(o.Status, now.Status) {
-		return nil
+		return problems, nil
 	}
-	return client.IgnoreNotFound(s.client.Status().Patch(ctx, now, client.MergeFromWithOptions(o, client.MergeFromWithOptimisticLock{})))
+	return problems, client.IgnoreNotFound(s.client.Status().Patch(ctx, now, client.MergeFromWithOptions(o, client.MergeFromWithOptimisticLock{})))
 }

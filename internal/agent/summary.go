@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
 	"github.com/dozo-dev/dozo/internal/agent/record"
@@ -67,6 +69,20 @@ func (a *Agent) tellOrphans(s *session, before, now *v1alpha1.NodeStorage) {
 		if len(fresh) > 0 && p.Kind == a.opts.Kind {
 			s.events.Eventf(now, nil, corev1.EventTypeWarning, "OrphanFound", "Scan",
 				"pool %s has on its storage and in no object: %.512s; they stay as they are, see: dozo orphans", p.Name, strings.Join(fresh, ", "))
+		}
+	}
+}
+
+// tellProblems tells people what is wrong with volumes of a pool and was not before. What many volumes have, such
+// as a thin pool that is nearly full, is told once.
+func (a *Agent) tellProblems(ctx context.Context, s *session, pool string, before, now map[string]backend.Problem) {
+	node := &v1alpha1.NodeStorage{}
+	if err := s.client.Get(ctx, client.ObjectKey{Name: a.opts.Node}, node); err != nil {
+		return // the volumes say it too
+	}
+	for reason, p := range now {
+		if _, known := before[reason]; !known {
+			s.events.Eventf(node, nil, corev1.EventTypeWarning, reason, "Scan", "pool %s: %.900s", pool, p.Message)
 		}
 	}
 }

@@ -58,3 +58,20 @@ func OnlyOf(driver string) func(any) (any, error) {
 		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: v.Name, UID: v.UID, ResourceVersion: v.ResourceVersion}}, nil
 	}
 }
+
+// OnNode binds a PersistentVolume to a node.
+func OnNode(node string) *corev1.VolumeNodeAffinity {
+	return &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+		MatchExpressions: []corev1.NodeSelectorRequirement{{Key: TopologyKey, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
+	}}}}
+}
+
+// Find returns the PersistentVolume of a volume; nil if there is none.
+func Find(all []corev1.PersistentVolume, driver, pool string, id backend.ID) *corev1.PersistentVolume {
+	for i := range all {
+		if p, v, ok := VolumeOf(&all[i], driver); ok && p == pool && v == id {
+			return &all[i]
+		}
+	}
+	return nil
+}

@@ -51,6 +51,10 @@ type Objects struct {
 // Plan works out what Import would make, without changing anything. The capacity of the PersistentVolume is
 // what is known of it.
 func (i *Importer) Plan(ctx context.Context, r Request) (Objects, error) {
+	id, err := backend.ParseID(r.Name)
+	if err != nil {
+		return Objects{}, errs.E(errs.Invalid, "name: %q is to be that of a volume and a PersistentVolume: 1 to %d of a-z, 0-9 and inner hyphens", r.Name, backend.MaxIDLength)
+	}
 	p := &v1alpha1.Pool{}
 	if err := i.Client.Get(ctx, client.ObjectKey{Name: r.Pool}, p); err != nil {
 		return Objects{}, asked("pool "+r.Pool, err)
@@ -61,7 +65,6 @@ func (i *Importer) Plan(ctx context.Context, r Request) (Objects, error) {
 	if err := i.onNode(ctx, r); err != nil {
 		return Objects{}, err
 	}
-	id := backend.IDFor(r.Name)
 	v := record.NewVolume(r.Pool, r.Node, backend.Request{ID: id, Name: r.Name, Size: r.Size})
 	v.Spec.ImportFrom = r.From
 	persistent, err := i.persistentVolume(ctx, r, pv.Driver(p.Spec.Kind), backend.Volume{

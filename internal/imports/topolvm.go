@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
@@ -98,7 +99,7 @@ func (i *Importer) logicalVolumes(ctx context.Context) (map[string]logicalVolume
 func (i *Importer) move(ctx context.Context, old *corev1.PersistentVolume, l logicalVolume, poolOf func(string) string) (Move, error) {
 	size := old.Spec.Capacity[corev1.ResourceStorage]
 	m := Move{Old: old, LogicalVolume: l.name, Resource: l.resource, Request: Request{
-		Name: "dozo-" + old.Name, Node: l.node, Pool: poolOf(l.class), From: old.Spec.CSI.VolumeHandle, Size: size.Value(),
+		Name: volumeName("dozo-" + old.Name), Node: l.node, Pool: poolOf(l.class), From: old.Spec.CSI.VolumeHandle, Size: size.Value(),
 		Claim: claimOf(old), Class: old.Spec.StorageClassName, FSType: old.Spec.CSI.FSType, AccessModes: old.Spec.AccessModes,
 		Block: old.Spec.VolumeMode != nil && *old.Spec.VolumeMode == corev1.PersistentVolumeBlock,
 	}}
@@ -120,6 +121,9 @@ func (i *Importer) move(ctx context.Context, old *corev1.PersistentVolume, l log
 	}
 	return m, nil
 }
+
+// volumeName is a name that can be an ID too.
+func volumeName(name string) string { return string(backend.IDFor(name)) }
 
 // podsOf are the pods that use a claim and have not ended.
 func (i *Importer) podsOf(ctx context.Context, claim client.ObjectKey) (names []string, err error) {

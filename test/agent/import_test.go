@@ -57,6 +57,11 @@ func TestImport(t *testing.T) {
 		refused(t, err, errs.NotFound, what)
 	}
 
+	named := r
+	named.Name = "Not.A.Label"
+	_, err = i.Import(ctx, named)
+	refused(t, err, errs.Invalid, "Not.A.Label")
+
 	for range 2 {
 		o, err := i.Import(ctx, r)
 		b.must(err)

@@ -35,10 +35,13 @@ type NodeVolume struct {
 // +kubebuilder:validation:XValidation:rule="has(self.limit) == has(oldSelf.limit) && (!has(self.limit) || quantity(self.limit).compareTo(quantity(oldSelf.limit)) == 0)",message="limit: cannot be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.parameters) == has(oldSelf.parameters) && (!has(self.parameters) || self.parameters == oldSelf.parameters)",message="parameters: cannot be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)",message="source: cannot be changed"
+// +kubebuilder:validation:XValidation:rule="has(self.importFrom) == has(oldSelf.importFrom) && (!has(self.importFrom) || self.importFrom == oldSelf.importFrom)",message="importFrom: cannot be changed"
+// +kubebuilder:validation:XValidation:rule="!has(self.importFrom) || !has(self.source)",message="importFrom: what is imported is no copy of a source"
 type NodeVolumeSpec struct {
 	ItemSpec `json:",inline"`
 
-	// Size that it has at least. Raised, the volume grows; volumes never shrink.
+	// Size that it has at least. Raised, the volume grows; volumes never shrink. 0 of what is imported: the
+	// size that it has.
 	Size resource.Quantity `json:"size"`
 
 	// Limit is the largest that a volume which exists already may be to be taken for this one.
@@ -61,6 +64,14 @@ type NodeVolumeSpec struct {
 	//
 	// +optional
 	Source *VolumeSource `json:"source,omitempty"`
+
+	// ImportFrom names storage on the node that Dozo did not make and that becomes this volume, as it is:
+	// of kind lvm a logical volume, such as vg0/data.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	ImportFrom string `json:"importFrom,omitempty"`
 }
 
 // IOLimits are bounds of a volume; 0 is none.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,6 +28,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/controller"
 	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/internal/pv"
 )
 
 // clusterFlags are the flags of the roles in a cluster.
@@ -34,6 +36,7 @@ type clusterFlags struct {
 	kubeconfig, namespace string
 	qps                   float32
 	burst                 int
+	deleteClaims          bool
 }
 
 func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
@@ -42,6 +45,8 @@ func (f *clusterFlags) define(fl *pflag.FlagSet, r role) {
 	fl.IntVar(&f.burst, "kube-api-burst", 100, "calls to the API server in a burst")
 	if r.controller {
 		fl.StringVar(&f.namespace, "namespace", "", "of this process, for its Lease and the CSIStorageCapacities (default: the pod's)")
+		fl.BoolVar(&f.deleteClaims, "delete-claims-of-deleted-nodes", false, "delete the claims whose volumes are on a node that was deleted, so that a StatefulSet makes new ones; "+
+			"off, they wait for the node to come back")
 	}
 }
 
@@ -128,6 +133,7 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 		Scheme: scheme,
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
 			&storagev1.CSIStorageCapacity{}: {Namespaces: map[string]cache.Config{namespace: {}}}, // no right to see others
+			&corev1.PersistentVolume{}:      {Transform: pv.OnlyOf(pv.Driver(o.kind.Name))},
 		}},
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,
@@ -151,7 +157,7 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 	if err := follow.Add(mgr); err != nil {
 		return err
 	}
-	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace}); err != nil {
+	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace, DeleteClaims: o.flags.cluster.deleteClaims}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -75,10 +75,12 @@ func (a *Agent) publish(ctx context.Context, s *session) error {
 			now.Status.Pools = append(now.Status.Pools, carryOver(p, have.Status.Pools))
 		}
 		slices.SortFunc(now.Status.Pools, func(a, b v1alpha1.NodePool) int { return cmp.Compare(a.Name, b.Name) })
+		now.Status.Summary = summary(now.Status.Pools)
 		if !equality.Semantic.DeepEqual(have.Status, now.Status) {
 			if err := s.client.Status().Update(ctx, now); err != nil {
 				return err
 			}
+			a.tellOrphans(s, have, now)
 		}
 		a.published = published{now.ResourceVersion, pools}
 		return nil
@@ -99,7 +101,7 @@ func (a *Agent) isPublished(ctx context.Context, s *session, pools []v1alpha1.No
 	return err == nil && seen.ResourceVersion == a.published.version && equality.Semantic.DeepEqual(pools, a.published.pools)
 }
 
-// carryOver keeps from the last time when a condition changed, and the figures of a pool that says nothing.
+// carryOver keeps from the last time when a condition changed or an orphan was found, and the figures of a pool that says nothing.
 func carryOver(p v1alpha1.NodePool, before []v1alpha1.NodePool) v1alpha1.NodePool {
 	i := slices.IndexFunc(before, func(b v1alpha1.NodePool) bool { return b.Name == p.Name })
 	var conditions []metav1.Condition
@@ -108,6 +110,7 @@ func carryOver(p v1alpha1.NodePool, before []v1alpha1.NodePool) v1alpha1.NodePoo
 		if !meta.IsStatusConditionTrue(p.Conditions, v1alpha1.ConditionReady) {
 			p.Capacity, p.Available, p.MaximumVolumeSize = before[i].Capacity, before[i].Available, before[i].MaximumVolumeSize
 		}
+		p.OrphanItems = sinceWhen(p.OrphanItems, before[i].OrphanItems)
 	}
 	for _, c := range p.Conditions {
 		meta.SetStatusCondition(&conditions, c)
@@ -165,7 +168,7 @@ func (a *Agent) nodePool(ctx context.Context, s *session, st pool.State) v1alpha
 	found := a.lastScan(st.Spec.Name)
 	np.Volumes = a.count(ctx, s, st.Spec.Name)
 	np.Orphans = int32(len(found.orphans))
-	np.OrphanNames = found.orphans[:min(len(found.orphans), maxOrphanNames)]
+	np.OrphanItems = slices.Clone(found.orphans[:min(len(found.orphans), maxOrphans)])
 	np.Conditions = []metav1.Condition{record.Ready(np.ObservedGeneration, err)}
 	return np
 }

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
@@ -16,13 +18,15 @@ import (
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
-// maxOrphanNames is how many orphans a NodeStorage names.
-const maxOrphanNames = 32
+// maxOrphans is how many orphans a NodeStorage lists of a pool.
+const maxOrphans = 32
 
 // scan is a comparison of a pool's storage with the objects.
 type scan struct {
 	at      time.Time
-	orphans []string // keys, sorted
+	orphans []v1alpha1.Orphan // sorted by ID, volumes first
+
+	problems map[string]backend.Problem // of volumes, one for each reason
 }
 
 func (a *Agent) lastScan(name string) scan {
@@ -66,14 +70,15 @@ func (a *Agent) rescan(ctx context.Context, s *session, p *pool.Pool) {
 		a.opts.Log.Warn("comparing the storage with the objects", "pool", p.Name(), "error", err)
 		return
 	}
+	a.tellProblems(ctx, s, p.Name(), a.lastScan(p.Name()).problems, found.problems)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.scans[p.Name()] = found
 }
 
 func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error) {
-	found := scan{at: time.Now()}
-	onDisk, err := a.keys(ctx, p)
+	found := scan{at: time.Now(), problems: map[string]backend.Problem{}}
+	onDisk, err := a.onDisk(ctx, p)
 	if err != nil {
 		return found, err
 	}
@@ -85,8 +90,12 @@ func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error
 	known := map[string]bool{}
 	for _, o := range objects {
 		known[volumeKey(record.IDOf(o))] = true
-		if err := a.inspect(ctx, s, p, o, onDisk); err != nil {
+		problems, err := a.inspect(ctx, s, p, o, onDisk)
+		if err != nil {
 			a.opts.Log.Warn("looking after a volume", "volume", o.Name, "error", err)
+		}
+		for _, p := range problems {
+			found.problems[p.Reason] = p
 		}
 	}
 	for i := range snapshots.Items {
@@ -94,47 +103,62 @@ func (a *Agent) scan(ctx context.Context, s *session, p *pool.Pool) (scan, error
 			known[snapshotKey(record.IDOf(o))] = true
 		}
 	}
-	for k := range onDisk {
-		if !known[k] {
-			found.orphans = append(found.orphans, k)
+	for k, o := range onDisk {
+		if !known[k] && a.isThere(ctx, p, o) {
+			found.orphans = append(found.orphans, o)
 		}
 	}
-	slices.Sort(found.orphans)
+	slices.SortFunc(found.orphans, func(a, b v1alpha1.Orphan) int {
+		return cmp.Or(cmp.Compare(a.SnapshotOf, b.SnapshotOf), cmp.Compare(a.ID, b.ID))
+	})
 	return found, nil
+}
+
+// isThere reports whether an orphan is still on the storage: it may have been deleted, and its object after
+// it, since the storage was listed.
+func (a *Agent) isThere(ctx context.Context, p *pool.Pool, o v1alpha1.Orphan) (there bool) {
+	var err error
+	if o.SnapshotOf != "" {
+		_, err = p.GetSnapshot(ctx, backend.ID(o.ID))
+	} else {
+		_, err = p.Get(ctx, backend.ID(o.ID))
+	}
+	return !errs.Is(err, errs.NotFound)
 }
 
 // keys of what can be on a storage: a volume and a snapshot may have the same ID.
 func volumeKey(id backend.ID) string   { return string(id) }
 func snapshotKey(id backend.ID) string { return "snapshot/" + string(id) }
 
-// keys are those of all volumes and snapshots on a pool's storage that objects are to stand for.
-func (a *Agent) keys(ctx context.Context, p *pool.Pool) (map[string]bool, error) {
-	all := map[string]bool{}
+// onDisk is all volumes and snapshots on a pool's storage that objects are to stand for, by key, each as the
+// orphan that it may be.
+func (a *Agent) onDisk(ctx context.Context, p *pool.Pool) (map[string]v1alpha1.Orphan, error) {
+	all, now := map[string]v1alpha1.Orphan{}, metav1.Now()
 	for v, err := range p.List(ctx) {
 		if err != nil {
 			return nil, err
 		}
 		if a.opts.NodesOwn == nil || !a.opts.NodesOwn(v.Name) {
-			all[volumeKey(v.ID)] = true
+			all[volumeKey(v.ID)] = record.OrphanVolume(v, now)
 		}
 	}
-	for v, err := range p.ListSnapshots(ctx) {
+	for s, err := range p.ListSnapshots(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		all[snapshotKey(v.ID)] = true
+		all[snapshotKey(s.ID)] = record.OrphanSnapshot(s, now)
 	}
 	return all, nil
 }
 
-// inspect notes in a volume's status whether it is still there, and well.
-func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alpha1.NodeVolume, onDisk map[string]bool) error {
+// inspect notes in a volume's status whether it is still there, and well. It returns what is wrong with it.
+func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alpha1.NodeVolume, onDisk map[string]v1alpha1.Orphan) (problems []backend.Problem, err error) {
 	if o.Status.ID == "" || !wanted(o) || !record.Answered(o) {
-		return nil
+		return nil, nil
 	}
 	now, id := o.DeepCopy(), record.IDOf(o)
 	answer := record.Answer(o)
-	if !onDisk[volumeKey(id)] {
+	if _, listed := onDisk[volumeKey(id)]; !listed {
 		if _, err := p.Get(ctx, id); errs.Is(err, errs.NotFound) && answer == nil { // it may have come after the list
 			record.SetAnswer(now, vanished("volume", p, err))
 			s.events.Eventf(now, nil, corev1.EventTypeWarning, "VolumeMissing", "Scan", "node %s: the storage does not have the volume any more", a.opts.Node)
@@ -143,14 +167,13 @@ func (a *Agent) inspect(ctx context.Context, s *session, p *pool.Pool, o *v1alph
 		if errs.Is(answer, errs.NotFound) { // it is back
 			record.SetAnswer(now, nil)
 		}
-		problems, err := p.Check(ctx, id)
-		if err != nil {
-			return err
+		if problems, err = p.Check(ctx, id); err != nil {
+			return nil, err
 		}
 		record.SetProblems(now, problems)
 	}
 	if equality.Semantic.DeepEqual(o.Status, now.Status) {
-		return nil
+		return problems, nil
 	}
-	return client.IgnoreNotFound(s.client.Status().Patch(ctx, now, client.MergeFromWithOptions(o, client.MergeFromWithOptimisticLock{})))
+	return problems, client.IgnoreNotFound(s.client.Status().Patch(ctx, now, client.MergeFromWithOptions(o, client.MergeFromWithOptimisticLock{})))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
 	"github.com/dozo-dev/dozo/internal/agent/record"
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
@@ -47,7 +48,7 @@ func (a *Agent) waitingFor(ctx context.Context, s *session, name string) []recon
 func makeVolume(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume) error {
 	r := record.Request(o)
 	if o.Status.ID == "" {
-		v, err := p.CreateExact(ctx, r)
+		v, err := create(ctx, p, o, r)
 		if err == nil {
 			record.SetVolume(o, v)
 		}
@@ -69,6 +70,14 @@ func makeVolume(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume) error
 	return err
 }
 
+// create makes the volume, or takes what is to be imported for it.
+func create(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume, r backend.Request) (backend.Volume, error) {
+	if o.Spec.ImportFrom != "" {
+		return p.ImportExact(ctx, o.Spec.ImportFrom, r)
+	}
+	return p.CreateExact(ctx, r)
+}
+
 // vanished is the answer about something that was there.
 func vanished(what string, p *pool.Pool, err error) error {
 	return errs.E(errs.NotFound, "the %s was made and is not on the storage of pool %s any more (%w); it is not made anew: "+
@@ -79,6 +88,9 @@ func vanished(what string, p *pool.Pool, err error) error {
 // before it, or is somebody else's: it is none of what this object asked for.
 func removeVolume(ctx context.Context, p *pool.Pool, o *v1alpha1.NodeVolume) error {
 	r := record.Request(o)
+	if o.Spec.ImportFrom != "" && o.Status.ID == "" {
+		return nil // nobody was told yet that it is a volume: it is its first owner's, and left alone
+	}
 	v, err := p.Get(ctx, r.ID)
 	switch {
 	case errs.Is(err, errs.NotFound): // what is left of an interrupted call goes too

@@ -132,6 +132,16 @@ type Gauger interface {
 	Gauges(ctx context.Context) ([]Gauge, error)
 }
 
+// Importer is a backend that takes what Dozo did not make for a volume, without copying it.
+type Importer interface {
+	// Import makes what the storage calls from the volume r.ID, as it is: of r only ID, Name, Limits and
+	// Parameters count. Its mark says from the first moment that it has data, as [Raw] does, so that it is
+	// never formatted. Called again, it returns the same volume. errs.NotFound if there is no such thing,
+	// errs.Exists if it or the ID is a volume already, errs.InUse while somebody has it open, errs.Invalid
+	// for what cannot be a volume of this pool, with the reason. What was refused is as it was before.
+	Import(ctx context.Context, from string, r Request) (Volume, error)
+}
+
 // Request asks for a volume.
 type Request struct {
 	ID         ID
@@ -234,6 +244,10 @@ type Mark struct {
 	Done   bool   `json:"done,omitempty"`   // false with FS set: mkfs was begun, and nothing was ever mounted
 	Copied bool   `json:"copied,omitempty"` // the data came from another volume, file system UUID and all
 }
+
+// Raw is the [Mark.FS] of a volume whose content is its user's own business: it was handed out as a block
+// device, or was there before Dozo. Done with it, it is never formatted, whatever a probe says.
+const Raw = "raw"
 
 // Severity grades a [Problem], in rising order.
 type Severity uint8

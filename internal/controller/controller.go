@@ -3,6 +3,9 @@
 package controller
 
 import (
+	"cmp"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -12,6 +15,9 @@ import (
 	"github.com/dozo-dev/dozo/internal/controller/csistoragecapacity/publish"
 	"github.com/dozo-dev/dozo/internal/controller/nodevolume/lost"
 	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/place"
+	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/release"
+	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/tell"
+	"github.com/dozo-dev/dozo/internal/controller/pool/guard"
 	"github.com/dozo-dev/dozo/internal/controller/pool/status"
 )
 
@@ -19,6 +25,11 @@ import (
 type Options struct {
 	Kind      string // of the Pools that are the driver's
 	Namespace string // where CSIStorageCapacities are kept
+
+	// DeleteClaims has the claims deleted whose volumes are on a node that was deleted, after Grace;
+	// 0: [release.DefaultGrace].
+	DeleteClaims bool
+	Grace        time.Duration
 }
 
 // Scheme knows the types that they use.
@@ -35,12 +46,18 @@ func Scheme() (*runtime.Scheme, error) {
 // Add has the manager run all of them, on the replica that is the leader.
 func Add(mgr manager.Manager, o Options) error {
 	driver := o.Kind + ".dozo.dev"
-	for _, r := range []interface{ Add(manager.Manager) error }{
+	all := []interface{ Add(manager.Manager) error }{
 		&status.Reconciler{Kind: o.Kind},
+		&guard.Reconciler{Kind: o.Kind},
 		&publish.Reconciler{Kind: o.Kind, Driver: driver, Namespace: o.Namespace},
 		&place.Reconciler{Driver: driver},
 		&lost.Reconciler{Kind: o.Kind},
-	} {
+		&tell.Reconciler{Driver: driver},
+	}
+	if o.DeleteClaims {
+		all = append(all, &release.Reconciler{Driver: driver, Grace: cmp.Or(o.Grace, release.DefaultGrace)})
+	}
+	for _, r := range all {
 		if err := r.Add(mgr); err != nil {
 			return err
 		}

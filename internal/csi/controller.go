@@ -99,7 +99,7 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 		return nil, err
 	}
 	made := volumeOf(class.pool, v)
-	if made.VolumeContext, err = volumeContext(v, class.mkfs); err != nil {
+	if made.VolumeContext, err = VolumeContext(v, class.mkfs); err != nil {
 		return nil, err
 	}
 	return &csi.CreateVolumeResponse{Volume: made}, nil

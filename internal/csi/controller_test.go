@@ -302,7 +302,7 @@ func TestValidateVolumeCapabilities(t *testing.T) {
 }
 
 func TestWrongAccessIsNeverStored(t *testing.T) {
-	_, err := volumeContext(backend.Volume{ID: "v"}, nil)
+	_, err := VolumeContext(backend.Volume{ID: "v"}, nil)
 	if !errs.Is(err, errs.Internal) {
 		t.Errorf("a volume without access: %v, want errs.Internal", err)
 	}

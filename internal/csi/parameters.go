@@ -93,8 +93,9 @@ func withoutForeign(given map[string]string) map[string]string {
 	return ours
 }
 
-// volumeContext returns what a node needs to know of a volume for as long as it lives.
-func volumeContext(v backend.Volume, mkfs []string) (map[string]string, error) {
+// VolumeContext returns what a node needs to know of a volume for as long as it lives, as the
+// volumeAttributes of its PersistentVolume.
+func VolumeContext(v backend.Volume, mkfs []string) (map[string]string, error) {
 	if err := v.Access.Check(); err != nil { // it could never be corrected in a PersistentVolume
 		return nil, errs.E(errs.Internal, "volume %s: the backend gave a wrong %w", v.ID, err)
 	}

@@ -121,7 +121,7 @@ func TestHealthOfWhatWasUnmounted(t *testing.T) {
 	p := b.publishRequest(s, "target")
 	b.stage(s)
 	b.publish(p)
-	hosttest.Command(t, "umount", s.Staging)
+	hosttest.Unmount(t, s.Staging)
 	b.sick(s, ReasonNotMounted)
 	refuses(t, "Publish", b.node.Publish(b.ctx, b.publishRequest(s, "second")), errs.InUse, "stage it again")
 	b.stage(s) // beside its live target, without a check

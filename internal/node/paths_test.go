@@ -178,7 +178,7 @@ func TestTargetWithSomethingElseMounted(t *testing.T) {
 	if !strings.Contains(mountLine(t, p.Target), "tmpfs") {
 		t.Error("the other mount is gone")
 	}
-	hosttest.Command(t, "umount", p.Target)
+	hosttest.Unmount(t, p.Target)
 	b.publish(p)
 	b.unpublish(p)
 	b.unstage(s)

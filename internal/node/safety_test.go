@@ -257,7 +257,7 @@ func TestMountedByAnother(t *testing.T) {
 	point := t.TempDir()
 	hosttest.Command(t, "mount", device, point)
 	refuses(t, "Stage of what is mounted elsewhere", b.node.Stage(b.ctx, s), errs.InUse, point)
-	hosttest.Command(t, "umount", point)
+	hosttest.Unmount(t, point)
 	b.stage(s)
 	b.unstage(s)
 }

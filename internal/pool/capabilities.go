@@ -13,6 +13,7 @@ type Capabilities struct {
 	Checker          backend.Checker
 	Modifier         backend.Modifier
 	Gauger           backend.Gauger
+	Importer         backend.Importer
 }
 
 // Find looks for every optional interface of b; of a [backend.Proxy] it keeps those that its mask
@@ -28,6 +29,7 @@ func Find(b backend.Backend) Capabilities {
 	c.Checker, _ = b.(backend.Checker)
 	c.Modifier, _ = b.(backend.Modifier)
 	c.Gauger, _ = b.(backend.Gauger)
+	c.Importer, _ = b.(backend.Importer)
 	if p, ok := b.(backend.Proxy); ok {
 		return c.Masked(p.Mask())
 	}
@@ -46,6 +48,7 @@ func (c Capabilities) Masked(m backend.Mask) Capabilities {
 		Checker:          only(m.Checker, c.Checker),
 		Modifier:         only(m.Modifier, c.Modifier),
 		Gauger:           only(m.Gauger, c.Gauger),
+		Importer:         only(m.Importer, c.Importer),
 	}
 }
 
@@ -68,5 +71,6 @@ func (c Capabilities) Mask() backend.Mask {
 		Checker:          c.Checker != nil,
 		Modifier:         c.Modifier != nil,
 		Gauger:           c.Gauger != nil,
+		Importer:         c.Importer != nil,
 	}
 }

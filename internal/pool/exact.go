@@ -31,6 +31,26 @@ func (p *Pool) CreateExact(ctx context.Context, r backend.Request) (backend.Volu
 	return p.create(ctx, VolumeRequest{Required: r.Size, Limit: r.Limit, Source: r.Source}, r)
 }
 
+// ImportExact takes what the storage calls from for a volume; see [backend.Importer].
+func (p *Pool) ImportExact(ctx context.Context, from string, r backend.Request) (backend.Volume, error) {
+	if p.caps.Importer == nil {
+		return backend.Volume{}, errs.E(errs.Unsupported, "importFrom: %s volumes cannot be made of what is there", p.kind.Name)
+	}
+	if _, err := backend.ParseID(string(r.ID)); err != nil {
+		return backend.Volume{}, err
+	}
+	if err := checkName(r.Name); err != nil {
+		return backend.Volume{}, err
+	}
+	var err error
+	if r.Parameters, err = backend.Complete("parameters", p.kind.Parameters, r.Parameters); err != nil {
+		return backend.Volume{}, err
+	}
+	return operate(ctx, p, "import", []string{string(r.ID)}, func(ctx context.Context) (backend.Volume, error) {
+		return p.caps.Importer.Import(ctx, from, r)
+	})
+}
+
 // SnapshotExact is [Pool.Snapshot] for a complete request.
 func (p *Pool) SnapshotExact(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
 	s, err := p.snapshotter()

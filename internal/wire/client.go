@@ -63,6 +63,7 @@ type stubs struct {
 	checker   wirepb.CheckerClient
 	modifier  wirepb.ModifierClient
 	gauger    wirepb.GaugerClient
+	importer  wirepb.ImporterClient
 }
 
 var _ interface {
@@ -79,6 +80,7 @@ var _ interface {
 var _ interface {
 	backend.Modifier
 	backend.Gauger
+	backend.Importer
 } = (*Client)(nil)
 
 // Connect connects to a pool. errs.Unavailable if nobody serves the socket, errs.Invalid if it does
@@ -100,7 +102,7 @@ func Connect(ctx context.Context, d Dial) (*Client, error) {
 	c.stubs = stubs{
 		wirepb.NewBackendClient(conn), wirepb.NewExpanderClient(conn), wirepb.NewClonerClient(conn), wirepb.NewSnapshotterClient(conn),
 		wirepb.NewGroupSnapshotterClient(conn), wirepb.NewActivatorClient(conn), wirepb.NewMarkerClient(conn), wirepb.NewCheckerClient(conn),
-		wirepb.NewModifierClient(conn), wirepb.NewGaugerClient(conn),
+		wirepb.NewModifierClient(conn), wirepb.NewGaugerClient(conn), wirepb.NewImporterClient(conn),
 	}
 	if err := c.meet(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())

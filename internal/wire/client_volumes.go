@@ -58,6 +58,13 @@ func (c *Client) Modify(ctx context.Context, id backend.ID, l backend.Limits) (b
 	return c.volume(ctx, stream, err)
 }
 
+// Import is [backend.Importer].
+func (c *Client) Import(ctx context.Context, from string, r backend.Request) (backend.Volume, error) {
+	r.Size, r.Limit = 1, 0 // it has the size that it has, and a request has one
+	stream, err := c.importer.Import(ctx, &wirepb.ImportRequest{From: from, Request: toRequest(c.dial.Pool, r)})
+	return c.volume(ctx, stream, err)
+}
+
 // CloneSource is [backend.Cloner].
 func (c *Client) CloneSource(ctx context.Context, id backend.ID) error {
 	_, err := c.cloner.CloneSource(ctx, c.target(id))

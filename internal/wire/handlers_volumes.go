@@ -145,6 +145,24 @@ func (h *handlers) Modify(w *wirepb.ModifyRequest, stream events) error {
 	})
 }
 
+// Import is [backend.Importer].
+func (h *handlers) Import(w *wirepb.ImportRequest, stream events) error {
+	p, err := h.s.pool(w.GetRequest().GetPool())
+	if err != nil {
+		return err
+	}
+	if p.caps.Importer == nil {
+		return p.lacks("import volumes")
+	}
+	r, err := fromRequest(w.GetRequest())
+	if err != nil {
+		return err
+	}
+	return p.change(h.s, stream, "import", []string{string(r.ID)}, func(ctx context.Context) (*wirepb.Event, error) {
+		return volumeEvent(p.caps.Importer.Import(ctx, w.GetFrom(), r))
+	})
+}
+
 // CloneSource is [backend.Cloner].
 func (h *handlers) CloneSource(ctx context.Context, w *wirepb.Target) (*wirepb.Nothing, error) {
 	p, id, err := h.target(w)

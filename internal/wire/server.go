@@ -98,6 +98,7 @@ func (s *Server) register() {
 	wirepb.RegisterCheckerServer(s.grpc, h)
 	wirepb.RegisterModifierServer(s.grpc, h)
 	wirepb.RegisterGaugerServer(s.grpc, h)
+	wirepb.RegisterImporterServer(s.grpc, h)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 }
 

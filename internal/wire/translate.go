@@ -222,14 +222,14 @@ func fromCapacity(w *wirepb.CapacityAnswer) backend.Capacity {
 func toMask(m backend.Mask) *wirepb.Mask {
 	return &wirepb.Mask{
 		Expander: m.Expander, Cloner: m.Cloner, Snapshotter: m.Snapshotter, GroupSnapshotter: m.GroupSnapshotter,
-		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier, Gauger: m.Gauger,
+		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier, Gauger: m.Gauger, Importer: m.Importer,
 	}
 }
 
 func fromMask(w *wirepb.Mask) backend.Mask {
 	return backend.Mask{
 		Expander: w.GetExpander(), Cloner: w.GetCloner(), Snapshotter: w.GetSnapshotter(), GroupSnapshotter: w.GetGroupSnapshotter(),
-		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(), Gauger: w.GetGauger(),
+		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(), Gauger: w.GetGauger(), Importer: w.GetImporter(),
 	}
 }
 

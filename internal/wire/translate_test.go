@@ -56,7 +56,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}
-	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Gauger: true}
+	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Gauger: true, Importer: true}
 	g := []backend.Gauge{{Name: "size_bytes", Help: "h", Part: "vg0", Value: 0.5}, {Name: "n", Part: "q", Value: 2}}
 	for _, x := range []any{r, v, sr, s, m, c, p[0], k, g[0]} {
 		whole(t, reflect.ValueOf(x), reflect.TypeOf(x).Name())

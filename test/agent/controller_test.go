@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,13 @@ import (
 // controllers runs all reconcilers.
 func (b *bed) controllers() {
 	b.t.Helper()
+	b.controllersWith(controller.Options{})
+}
+
+// controllersWith runs all reconcilers, and returns what ends them.
+func (b *bed) controllersWith(o controller.Options) (stop func()) {
+	b.t.Helper()
+	o.Kind, o.Namespace = fake.KindName, "default"
 	scheme, err := controller.Scheme()
 	b.must(err)
 	mgr, err := manager.New(b.Config, manager.Options{
@@ -36,16 +44,18 @@ func (b *bed) controllers() {
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	b.must(err)
-	b.must(controller.Add(mgr, controller.Options{Kind: fake.KindName, Namespace: "default"}))
+	b.must(controller.Add(mgr, o))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
-	b.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			b.t.Errorf("the controllers: %v", err)
 		}
 	})
+	b.t.Cleanup(stop)
+	return stop
 }
 
 func (b *bed) class(name string, parameters map[string]string) {

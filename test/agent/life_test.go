@@ -306,7 +306,7 @@ func TestStorageIsTheTruth(t *testing.T) {
 	node.agent.Observe(poolObservation())
 	b.until("the orphan is listed", func() bool {
 		np := b.poolOn("p", "n1")
-		return np.Orphans == 1 && len(np.OrphanNames) == 1 && np.OrphanNames[0] == "orphan"
+		return np.Orphans == 1 && len(np.OrphanItems) == 1 && np.OrphanItems[0].ID == "orphan"
 	})
 
 	larger := request("orphan")

@@ -124,6 +124,16 @@ func (b *Backend) coming(ctx context.Context) (map[string]int64, error) {
 	return sum, nil
 }
 
+// admits refuses new volumes in a pool that is being deleted, which would keep it for ever.
+func (b *Backend) admits(ctx context.Context) error {
+	var p v1alpha1.Pool
+	err := b.view.watched.Get(ctx, client.ObjectKey{Name: b.pool}, &p)
+	if err == nil && p.DeletionTimestamp != nil {
+		return errs.E(errs.Unavailable, "pool %s is being deleted, and gets no new volumes; use another, or make it anew when it is gone", b.pool)
+	}
+	return nil // one that cannot be seen is for the node to refuse
+}
+
 // packs reports whether the pool fills one node before the next.
 func (b *Backend) packs(ctx context.Context) bool {
 	var p v1alpha1.Pool

@@ -19,6 +19,9 @@ func (b *Backend) Create(ctx context.Context, r backend.Request) (backend.Volume
 	o, err := ensure[v1alpha1.NodeVolume](ctx, b, want[*v1alpha1.NodeVolume]{
 		id: r.ID,
 		fresh: func(ctx context.Context) (*v1alpha1.NodeVolume, error) {
+			if err := b.admits(ctx); err != nil {
+				return nil, err
+			}
 			node, err := b.place(ctx, r)
 			return record.NewVolume(b.pool, node, r), err
 		},

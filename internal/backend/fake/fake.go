@@ -56,6 +56,7 @@ var _ interface {
 var _ interface {
 	backend.Modifier
 	backend.Gauger
+	backend.Importer
 } = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
@@ -74,7 +75,8 @@ type volume struct {
 	active   bool
 	opens    int
 	problems []backend.Problem
-	foreign  bool // not made by us: see AddForeign
+	foreign  bool       // not made by us: see AddForeign
+	from     backend.ID // what it was called before it was imported
 }
 
 type snapshot struct {
@@ -143,7 +145,7 @@ type Errors struct {
 	Create, Delete, Get, List, Capacity, Close                              Step // After of a List comes halfway
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
-	Activate, Deactivate, Mark, SetMark, Check, Modify, Gauges              Step
+	Activate, Deactivate, Mark, SetMark, Check, Modify, Gauges, Import      Step
 }
 
 // Arm changes what will fail.

@@ -28,7 +28,7 @@ func inUse(t *testing.T, b *Backend, name string, size int64) (point string) {
 	point = t.TempDir()
 	hosttest.Command(t, "mount", dev, point)
 	t.Cleanup(func() {
-		hosttest.Command(t, "umount", point)
+		hosttest.Unmount(t, point)
 		if err := b.Deactivate(t.Context(), backend.ID(name)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Error(err)
 		}
@@ -51,7 +51,7 @@ func snapshotHolds(t *testing.T, b *Backend, id backend.ID, file string) []byte 
 	if err != nil {
 		t.Error(err)
 	}
-	hosttest.Command(t, "umount", point)
+	hosttest.Unmount(t, point)
 	hosttest.Command(t, "e2fsck", "-fn", dev)
 	if err := b.Deactivate(t.Context(), backend.ID(name)); err != nil {
 		t.Error(err)

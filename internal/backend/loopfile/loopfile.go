@@ -61,6 +61,7 @@ func Kind(h *host.Host) backend.Kind {
 		Mask: func(map[string]string) backend.Mask {
 			m := backend.FullMask()
 			m.Gauger = false
+			m.Importer = false
 			return m
 		},
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {

@@ -111,6 +111,7 @@ func TestMask(t *testing.T) {
 		_, m.Checker = b.(backend.Checker)
 		_, m.Modifier = b.(backend.Modifier)
 		_, m.Gauger = b.(backend.Gauger)
+		_, m.Importer = b.(backend.Importer)
 		if said := Kind(host.New()).Mask(options); said != m {
 			t.Errorf("%T implements %+v, the kind says %+v", b, m, said)
 		}

@@ -75,8 +75,9 @@ type facts struct {
 	group    backend.ID
 	created  time.Time // of a snapshot: its instant
 	limits   backend.Limits
-	building bool // it does not exist yet
-	deleting bool // it does not exist any more
+	building bool   // it does not exist yet
+	deleting bool   // it does not exist any more
+	from     string // the name that it had before it was imported
 }
 
 // tags are those of an LV.
@@ -104,6 +105,9 @@ func (f facts) tags(k key) []string {
 	if !f.limits.IsZero() {
 		add("limits", limitsText(f.limits))
 	}
+	if f.from != "" {
+		add("from", encode(f.from))
+	}
 	if f.building {
 		add("building", "1")
 	}
@@ -117,7 +121,7 @@ func (f facts) tags(k key) []string {
 // from being used (building, deleting) its presence is what counts.
 func parseFacts(l *metadata.LV) facts {
 	get := func(key string) string { v, _ := l.Tag(vg.Tag + "." + key); return v }
-	f := facts{building: get("building") != "", deleting: get("deleting") != "", group: backend.ID(get("group"))}
+	f := facts{building: get("building") != "", deleting: get("deleting") != "", group: backend.ID(get("group")), from: decode(get("from"))}
 	if k, ok := l.Tag(vg.Tag); ok {
 		if parsed, ok := parseKey(k); ok {
 			f.name = string(parsed.id)

@@ -25,7 +25,10 @@ var _ interface {
 	backend.Modifier
 } = (*Thick)(nil)
 
-var _ backend.Gauger = (*Thick)(nil)
+var _ interface {
+	backend.Gauger
+	backend.Importer
+} = (*Thick)(nil)
 
 // withoutCopies is a pool of volumes that LVM takes no snapshots of: raid with integrity.
 func withoutCopies(t *Thick) backend.Backend {
@@ -37,7 +40,8 @@ func withoutCopies(t *Thick) backend.Backend {
 		backend.Checker
 		backend.Modifier
 		backend.Gauger
-	}{t, t, t, t, t, t, t}
+		backend.Importer // says why it cannot
+	}{t, t, t, t, t, t, t, t}
 }
 
 // Create is [backend.Backend].

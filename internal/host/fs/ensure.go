@@ -15,7 +15,7 @@ const DefaultType = "ext4"
 
 // Raw is what a mark says of a volume that was handed out as a block device: whatever is on it was
 // put there by its user, so it is never blank to us.
-const Raw = "raw"
+const Raw = backend.Raw
 
 // Types are the file systems that can be asked for.
 func Types() []string { return []string{"ext4", "xfs", "btrfs"} }

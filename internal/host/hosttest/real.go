@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // NoRoot is the environment variable that, set to 1, skips the tests which need root, loudly. Without
@@ -44,11 +47,26 @@ func FileSystem(t testing.TB, fstype string, size int64) string {
 		t.Fatal(err)
 	}
 	Command(t, "mount", "-o", "loop", image, point)
-	t.Cleanup(func() { Command(t, "umount", point) })
+	t.Cleanup(func() { Unmount(t, point) })
 	if err := os.Remove(filepath.Join(point, "lost+found")); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 	return point
+}
+
+// Unmount unmounts a mount point of a test. Programs that look at every mount of the machine, such as xfs_growfs,
+// have each open for a moment: that is waited for.
+func Unmount(t testing.TB, point string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
+		if err == nil {
+			return
+		}
+		if err != unix.EBUSY || time.Now().After(end) {
+			t.Fatalf("umount %s: %v", point, err)
+		}
+	}
 }
 
 // Command runs a program that must succeed and returns what it wrote.

@@ -635,6 +635,7 @@ type Mask struct {
 	Checker          bool                   `protobuf:"varint,7,opt,name=checker,proto3" json:"checker,omitempty"`
 	Modifier         bool                   `protobuf:"varint,8,opt,name=modifier,proto3" json:"modifier,omitempty"`
 	Gauger           bool                   `protobuf:"varint,9,opt,name=gauger,proto3" json:"gauger,omitempty"`
+	Importer         bool                   `protobuf:"varint,10,opt,name=importer,proto3" json:"importer,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -728,6 +729,13 @@ func (x *Mask) GetModifier() bool {
 func (x *Mask) GetGauger() bool {
 	if x != nil {
 		return x.Gauger
+	}
+	return false
+}
+
+func (x *Mask) GetImporter() bool {
+	if x != nil {
+		return x.Importer
 	}
 	return false
 }
@@ -1113,6 +1121,58 @@ func (x *ModifyRequest) GetLimits() *Limits {
 	return nil
 }
 
+type ImportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Request       *CreateRequest         `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRequest) Reset() {
+	*x = ImportRequest{}
+	mi := &file_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRequest) ProtoMessage() {}
+
+func (x *ImportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
+func (*ImportRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ImportRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ImportRequest) GetRequest() *CreateRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
 type CapacityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -1123,7 +1183,7 @@ type CapacityRequest struct {
 
 func (x *CapacityRequest) Reset() {
 	*x = CapacityRequest{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1195,7 @@ func (x *CapacityRequest) String() string {
 func (*CapacityRequest) ProtoMessage() {}
 
 func (x *CapacityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1208,7 @@ func (x *CapacityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapacityRequest.ProtoReflect.Descriptor instead.
 func (*CapacityRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CapacityRequest) GetPool() string {
@@ -1176,7 +1236,7 @@ type CapacityAnswer struct {
 
 func (x *CapacityAnswer) Reset() {
 	*x = CapacityAnswer{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1248,7 @@ func (x *CapacityAnswer) String() string {
 func (*CapacityAnswer) ProtoMessage() {}
 
 func (x *CapacityAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1261,7 @@ func (x *CapacityAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapacityAnswer.ProtoReflect.Descriptor instead.
 func (*CapacityAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CapacityAnswer) GetTotal() int64 {
@@ -1236,7 +1296,7 @@ type ExpandRequest struct {
 
 func (x *ExpandRequest) Reset() {
 	*x = ExpandRequest{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1308,7 @@ func (x *ExpandRequest) String() string {
 func (*ExpandRequest) ProtoMessage() {}
 
 func (x *ExpandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1321,7 @@ func (x *ExpandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpandRequest.ProtoReflect.Descriptor instead.
 func (*ExpandRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExpandRequest) GetPool() string {
@@ -1298,7 +1358,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1370,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1383,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SnapshotRequest) GetPool() string {
@@ -1371,7 +1431,7 @@ type GroupRequest struct {
 
 func (x *GroupRequest) Reset() {
 	*x = GroupRequest{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1443,7 @@ func (x *GroupRequest) String() string {
 func (*GroupRequest) ProtoMessage() {}
 
 func (x *GroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1456,7 @@ func (x *GroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRequest.ProtoReflect.Descriptor instead.
 func (*GroupRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GroupRequest) GetPool() string {
@@ -1428,7 +1488,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1500,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1513,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1514,7 +1574,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1586,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1599,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Snapshots) GetSnapshots() []*Snapshot {
@@ -1561,7 +1621,7 @@ type Formatting struct {
 
 func (x *Formatting) Reset() {
 	*x = Formatting{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1633,7 @@ func (x *Formatting) String() string {
 func (*Formatting) ProtoMessage() {}
 
 func (x *Formatting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1646,7 @@ func (x *Formatting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formatting.ProtoReflect.Descriptor instead.
 func (*Formatting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Formatting) GetFs() string {
@@ -1621,7 +1681,7 @@ type SetMarkRequest struct {
 
 func (x *SetMarkRequest) Reset() {
 	*x = SetMarkRequest{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1693,7 @@ func (x *SetMarkRequest) String() string {
 func (*SetMarkRequest) ProtoMessage() {}
 
 func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1706,7 @@ func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarkRequest.ProtoReflect.Descriptor instead.
 func (*SetMarkRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetMarkRequest) GetPool() string {
@@ -1679,7 +1739,7 @@ type CheckAnswer struct {
 
 func (x *CheckAnswer) Reset() {
 	*x = CheckAnswer{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1751,7 @@ func (x *CheckAnswer) String() string {
 func (*CheckAnswer) ProtoMessage() {}
 
 func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1764,7 @@ func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAnswer.ProtoReflect.Descriptor instead.
 func (*CheckAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CheckAnswer) GetProblems() []*Problem {
@@ -1725,7 +1785,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1797,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1810,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Problem) GetSeverity() uint32 {
@@ -1783,7 +1843,7 @@ type GaugesAnswer struct {
 
 func (x *GaugesAnswer) Reset() {
 	*x = GaugesAnswer{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1855,7 @@ func (x *GaugesAnswer) String() string {
 func (*GaugesAnswer) ProtoMessage() {}
 
 func (x *GaugesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1868,7 @@ func (x *GaugesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GaugesAnswer.ProtoReflect.Descriptor instead.
 func (*GaugesAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GaugesAnswer) GetGauges() []*Gauge {
@@ -1830,7 +1890,7 @@ type Gauge struct {
 
 func (x *Gauge) Reset() {
 	*x = Gauge{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1902,7 @@ func (x *Gauge) String() string {
 func (*Gauge) ProtoMessage() {}
 
 func (x *Gauge) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1915,7 @@ func (x *Gauge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gauge.ProtoReflect.Descriptor instead.
 func (*Gauge) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Gauge) GetName() string {
@@ -1941,7 +2001,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x18\n" +
 	"\adefault\x18\x03 \x01(\tR\adefault\x12\x1a\n" +
-	"\brequired\x18\x04 \x01(\bR\brequired\"\x8d\x02\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired\"\xa9\x02\n" +
 	"\x04Mask\x12\x1a\n" +
 	"\bexpander\x18\x01 \x01(\bR\bexpander\x12\x16\n" +
 	"\x06cloner\x18\x02 \x01(\bR\x06cloner\x12 \n" +
@@ -1951,7 +2011,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06marker\x18\x06 \x01(\bR\x06marker\x12\x18\n" +
 	"\achecker\x18\a \x01(\bR\achecker\x12\x1a\n" +
 	"\bmodifier\x18\b \x01(\bR\bmodifier\x12\x16\n" +
-	"\x06gauger\x18\t \x01(\bR\x06gauger\"<\n" +
+	"\x06gauger\x18\t \x01(\bR\x06gauger\x12\x1a\n" +
+	"\bimporter\x18\n" +
+	" \x01(\bR\bimporter\"<\n" +
 	"\x06Source\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"\xef\x02\n" +
@@ -1987,7 +2049,10 @@ const file_wire_proto_rawDesc = "" +
 	"\rModifyRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12,\n" +
-	"\x06limits\x18\x03 \x01(\v2\x14.dozo.wire.v1.LimitsR\x06limits\"9\n" +
+	"\x06limits\x18\x03 \x01(\v2\x14.dozo.wire.v1.LimitsR\x06limits\"Z\n" +
+	"\rImportRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x125\n" +
+	"\arequest\x18\x02 \x01(\v2\x1b.dozo.wire.v1.CreateRequestR\arequest\"9\n" +
 	"\x0fCapacityRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\"c\n" +
@@ -2072,7 +2137,9 @@ const file_wire_proto_rawDesc = "" +
 	"\bModifier\x12<\n" +
 	"\x06Modify\x12\x1b.dozo.wire.v1.ModifyRequest\x1a\x13.dozo.wire.v1.Event0\x012B\n" +
 	"\x06Gauger\x128\n" +
-	"\x06Gauges\x12\x12.dozo.wire.v1.Pool\x1a\x1a.dozo.wire.v1.GaugesAnswerB5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
+	"\x06Gauges\x12\x12.dozo.wire.v1.Pool\x1a\x1a.dozo.wire.v1.GaugesAnswer2H\n" +
+	"\bImporter\x12<\n" +
+	"\x06Import\x12\x1b.dozo.wire.v1.ImportRequest\x1a\x13.dozo.wire.v1.Event0\x01B5Z3github.com/dozo-dev/dozo/internal/wire/proto;wirepbb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -2087,7 +2154,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_wire_proto_goTypes = []any{
 	(Error_Kind)(0),         // 0: dozo.wire.v1.Error.Kind
 	(*Nothing)(nil),         // 1: dozo.wire.v1.Nothing
@@ -2104,84 +2171,88 @@ var file_wire_proto_goTypes = []any{
 	(*Volume)(nil),          // 12: dozo.wire.v1.Volume
 	(*Limits)(nil),          // 13: dozo.wire.v1.Limits
 	(*ModifyRequest)(nil),   // 14: dozo.wire.v1.ModifyRequest
-	(*CapacityRequest)(nil), // 15: dozo.wire.v1.CapacityRequest
-	(*CapacityAnswer)(nil),  // 16: dozo.wire.v1.CapacityAnswer
-	(*ExpandRequest)(nil),   // 17: dozo.wire.v1.ExpandRequest
-	(*SnapshotRequest)(nil), // 18: dozo.wire.v1.SnapshotRequest
-	(*GroupRequest)(nil),    // 19: dozo.wire.v1.GroupRequest
-	(*Snapshot)(nil),        // 20: dozo.wire.v1.Snapshot
-	(*Snapshots)(nil),       // 21: dozo.wire.v1.Snapshots
-	(*Formatting)(nil),      // 22: dozo.wire.v1.Formatting
-	(*SetMarkRequest)(nil),  // 23: dozo.wire.v1.SetMarkRequest
-	(*CheckAnswer)(nil),     // 24: dozo.wire.v1.CheckAnswer
-	(*Problem)(nil),         // 25: dozo.wire.v1.Problem
-	(*GaugesAnswer)(nil),    // 26: dozo.wire.v1.GaugesAnswer
-	(*Gauge)(nil),           // 27: dozo.wire.v1.Gauge
-	nil,                     // 28: dozo.wire.v1.CreateRequest.ParametersEntry
+	(*ImportRequest)(nil),   // 15: dozo.wire.v1.ImportRequest
+	(*CapacityRequest)(nil), // 16: dozo.wire.v1.CapacityRequest
+	(*CapacityAnswer)(nil),  // 17: dozo.wire.v1.CapacityAnswer
+	(*ExpandRequest)(nil),   // 18: dozo.wire.v1.ExpandRequest
+	(*SnapshotRequest)(nil), // 19: dozo.wire.v1.SnapshotRequest
+	(*GroupRequest)(nil),    // 20: dozo.wire.v1.GroupRequest
+	(*Snapshot)(nil),        // 21: dozo.wire.v1.Snapshot
+	(*Snapshots)(nil),       // 22: dozo.wire.v1.Snapshots
+	(*Formatting)(nil),      // 23: dozo.wire.v1.Formatting
+	(*SetMarkRequest)(nil),  // 24: dozo.wire.v1.SetMarkRequest
+	(*CheckAnswer)(nil),     // 25: dozo.wire.v1.CheckAnswer
+	(*Problem)(nil),         // 26: dozo.wire.v1.Problem
+	(*GaugesAnswer)(nil),    // 27: dozo.wire.v1.GaugesAnswer
+	(*Gauge)(nil),           // 28: dozo.wire.v1.Gauge
+	nil,                     // 29: dozo.wire.v1.CreateRequest.ParametersEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	12, // 0: dozo.wire.v1.Event.volume:type_name -> dozo.wire.v1.Volume
-	21, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
+	22, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
 	0,  // 2: dozo.wire.v1.Error.kind:type_name -> dozo.wire.v1.Error.Kind
 	7,  // 3: dozo.wire.v1.HelloAnswer.kind:type_name -> dozo.wire.v1.Kind
 	9,  // 4: dozo.wire.v1.HelloAnswer.mask:type_name -> dozo.wire.v1.Mask
 	8,  // 5: dozo.wire.v1.Kind.parameters:type_name -> dozo.wire.v1.Parameter
 	10, // 6: dozo.wire.v1.CreateRequest.source:type_name -> dozo.wire.v1.Source
-	28, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
+	29, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
 	13, // 8: dozo.wire.v1.CreateRequest.limits:type_name -> dozo.wire.v1.Limits
 	10, // 9: dozo.wire.v1.Volume.source:type_name -> dozo.wire.v1.Source
 	13, // 10: dozo.wire.v1.Volume.limits:type_name -> dozo.wire.v1.Limits
 	13, // 11: dozo.wire.v1.ModifyRequest.limits:type_name -> dozo.wire.v1.Limits
-	18, // 12: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
-	20, // 13: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
-	22, // 14: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
-	25, // 15: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
-	27, // 16: dozo.wire.v1.GaugesAnswer.gauges:type_name -> dozo.wire.v1.Gauge
-	2,  // 17: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
-	11, // 18: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
-	3,  // 19: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
-	3,  // 20: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
-	2,  // 21: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
-	15, // 22: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
-	17, // 23: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
-	3,  // 24: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
-	18, // 25: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
-	3,  // 26: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
-	3,  // 27: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
-	2,  // 28: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
-	19, // 29: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
-	3,  // 30: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
-	3,  // 31: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
-	3,  // 32: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
-	23, // 33: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
-	3,  // 34: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
-	14, // 35: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
-	2,  // 36: dozo.wire.v1.Gauger.Gauges:input_type -> dozo.wire.v1.Pool
-	6,  // 37: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
-	4,  // 38: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
-	4,  // 39: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
-	12, // 40: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
-	12, // 41: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
-	16, // 42: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
-	4,  // 43: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
-	1,  // 44: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
-	4,  // 45: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
-	4,  // 46: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
-	20, // 47: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
-	20, // 48: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
-	4,  // 49: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
-	4,  // 50: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
-	4,  // 51: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
-	22, // 52: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
-	4,  // 53: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
-	24, // 54: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
-	4,  // 55: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
-	26, // 56: dozo.wire.v1.Gauger.Gauges:output_type -> dozo.wire.v1.GaugesAnswer
-	37, // [37:57] is the sub-list for method output_type
-	17, // [17:37] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	11, // 12: dozo.wire.v1.ImportRequest.request:type_name -> dozo.wire.v1.CreateRequest
+	19, // 13: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
+	21, // 14: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
+	23, // 15: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
+	26, // 16: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
+	28, // 17: dozo.wire.v1.GaugesAnswer.gauges:type_name -> dozo.wire.v1.Gauge
+	2,  // 18: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
+	11, // 19: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
+	3,  // 20: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
+	3,  // 21: dozo.wire.v1.Backend.Get:input_type -> dozo.wire.v1.Target
+	2,  // 22: dozo.wire.v1.Backend.List:input_type -> dozo.wire.v1.Pool
+	16, // 23: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
+	18, // 24: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
+	3,  // 25: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
+	19, // 26: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
+	3,  // 27: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
+	3,  // 28: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
+	2,  // 29: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
+	20, // 30: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
+	3,  // 31: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
+	3,  // 32: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
+	3,  // 33: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
+	24, // 34: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
+	3,  // 35: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
+	14, // 36: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
+	2,  // 37: dozo.wire.v1.Gauger.Gauges:input_type -> dozo.wire.v1.Pool
+	15, // 38: dozo.wire.v1.Importer.Import:input_type -> dozo.wire.v1.ImportRequest
+	6,  // 39: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
+	4,  // 40: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
+	4,  // 41: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
+	12, // 42: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
+	12, // 43: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
+	17, // 44: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
+	4,  // 45: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
+	1,  // 46: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
+	4,  // 47: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
+	4,  // 48: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
+	21, // 49: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
+	21, // 50: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
+	4,  // 51: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
+	4,  // 52: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
+	4,  // 53: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
+	23, // 54: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
+	4,  // 55: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
+	25, // 56: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
+	4,  // 57: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
+	27, // 58: dozo.wire.v1.Gauger.Gauges:output_type -> dozo.wire.v1.GaugesAnswer
+	4,  // 59: dozo.wire.v1.Importer.Import:output_type -> dozo.wire.v1.Event
+	39, // [39:60] is the sub-list for method output_type
+	18, // [18:39] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2201,9 +2272,9 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
-			NumServices:   11,
+			NumServices:   12,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,

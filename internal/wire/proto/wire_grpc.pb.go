@@ -1506,3 +1506,106 @@ var Gauger_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "wire.proto",
 }
+
+const (
+	Importer_Import_FullMethodName = "/dozo.wire.v1.Importer/Import"
+)
+
+// ImporterClient is the client API for Importer service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+type ImporterClient interface {
+	Import(ctx context.Context, in *ImportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+}
+
+type importerClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewImporterClient(cc grpc.ClientConnInterface) ImporterClient {
+	return &importerClient{cc}
+}
+
+func (c *importerClient) Import(ctx context.Context, in *ImportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Importer_ServiceDesc.Streams[0], Importer_Import_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Importer_ImportClient = grpc.ServerStreamingClient[Event]
+
+// ImporterServer is the server API for Importer service.
+// All implementations should embed UnimplementedImporterServer
+// for forward compatibility.
+type ImporterServer interface {
+	Import(*ImportRequest, grpc.ServerStreamingServer[Event]) error
+}
+
+// UnimplementedImporterServer should be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedImporterServer struct{}
+
+func (UnimplementedImporterServer) Import(*ImportRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Import not implemented")
+}
+func (UnimplementedImporterServer) testEmbeddedByValue() {}
+
+// UnsafeImporterServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ImporterServer will
+// result in compilation errors.
+type UnsafeImporterServer interface {
+	mustEmbedUnimplementedImporterServer()
+}
+
+func RegisterImporterServer(s grpc.ServiceRegistrar, srv ImporterServer) {
+	// If the following call panics, it indicates UnimplementedImporterServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Importer_ServiceDesc, srv)
+}
+
+func _Importer_Import_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ImportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ImporterServer).Import(m, &grpc.GenericServerStream[ImportRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Importer_ImportServer = grpc.ServerStreamingServer[Event]
+
+// Importer_ServiceDesc is the grpc.ServiceDesc for Importer service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Importer_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dozo.wire.v1.Importer",
+	HandlerType: (*ImporterServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Import",
+			Handler:       _Importer_Import_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "wire.proto",
+}

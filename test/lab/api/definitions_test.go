@@ -49,6 +49,8 @@ func TestValidation(t *testing.T) {
 	t.Run("create", func(t *testing.T) {
 		both := volume("fast.pvc-2")
 		both.Spec.Source = &v1alpha1.VolumeSource{Snapshot: "a", Volume: "b"}
+		imported := volume("fast.pvc-3")
+		imported.Spec.Source, imported.Spec.ImportFrom = &v1alpha1.VolumeSource{Volume: "a"}, "vg0/data"
 		for _, c := range []struct {
 			what string
 			o    client.Object
@@ -60,6 +62,7 @@ func TestValidation(t *testing.T) {
 			{"a volume without an ID", volume("fast.x"[:4]), "the pool, a dot and the volume's ID"},
 			{"a snapshot of another pool's name", snapshot("slow.snap-1"), "the pool, a dot and the snapshot's ID"},
 			{"two sources", both, "exactly one"},
+			{"an import that is a copy", imported, "no copy of a source"},
 		} {
 			if err := s.Client.Create(ctx, c.o); err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v, want an error with %q", c.what, err, c.says)
@@ -78,6 +81,7 @@ func TestValidation(t *testing.T) {
 			{"limit", func(v *v1alpha1.NodeVolume) { v.Spec.Limit = nil }, "limit: cannot be changed"},
 			{"parameters", func(v *v1alpha1.NodeVolume) { v.Spec.Parameters["colour"] = "blue" }, "parameters: cannot be changed"},
 			{"source", func(v *v1alpha1.NodeVolume) { v.Spec.Source = &v1alpha1.VolumeSource{Volume: "a"} }, "source: cannot be changed"},
+			{"import", func(v *v1alpha1.NodeVolume) { v.Spec.ImportFrom = "vg0/data" }, "importFrom: cannot be changed"},
 			{"grow", func(v *v1alpha1.NodeVolume) { v.Spec.Size = resource.MustParse("3Gi") }, ""},
 			{"absent", func(v *v1alpha1.NodeVolume) { v.Spec.Absent = true }, ""},
 			{"attempt", func(v *v1alpha1.NodeVolume) { v.Spec.Attempt++ }, ""},

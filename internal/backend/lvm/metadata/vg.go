@@ -38,6 +38,7 @@ type LV struct {
 	UUID     string
 	Tags     []string
 	Visible  bool
+	Writable bool
 	Skipped  bool // it is not activated with others (flag ACTIVATION_SKIP)
 	Created  time.Time
 	Segments []Segment
@@ -202,7 +203,7 @@ func (v *VG) readLVs(s *section) error {
 	for _, name := range s.names {
 		r := &reader{s: s.sections[name]}
 		l := &LV{
-			Name: name, UUID: r.uuid(), Visible: slices.Contains(r.texts("status"), "VISIBLE"),
+			Name: name, UUID: r.uuid(), Visible: slices.Contains(r.texts("status"), "VISIBLE"), Writable: slices.Contains(r.texts("status"), "WRITE"),
 			Skipped: slices.Contains(r.texts("flags"), "ACTIVATION_SKIP"), TextSize: int64(r.s.size),
 		}
 		if r.s.values["tags"] != nil {

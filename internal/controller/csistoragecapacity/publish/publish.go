@@ -20,11 +20,10 @@ import (
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/pv"
 )
 
 const (
-	// topologyKey is the label of nodes that the CSI driver gives them.
-	topologyKey = "topology.dozo.dev/node"
 	// Labels of our objects, to find them by.
 	driverLabel = "dozo.dev/driver"
 	nodeLabel   = "dozo.dev/node"
@@ -171,7 +170,7 @@ func (r *Reconciler) capacity(n *v1alpha1.NodeStorage, class string, p v1alpha1.
 			}},
 		},
 		StorageClassName:  class,
-		NodeTopology:      &metav1.LabelSelector{MatchLabels: map[string]string{topologyKey: n.Name}},
+		NodeTopology:      &metav1.LabelSelector{MatchLabels: map[string]string{pv.TopologyKey: n.Name}},
 		Capacity:          &available,
 		MaximumVolumeSize: &most,
 	}

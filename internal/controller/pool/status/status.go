@@ -66,7 +66,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, q reconcile.Request) (reconc
 	if equality.Semantic.DeepEqual(before.Status, p.Status) {
 		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{}, client.IgnoreNotFound(r.client.Status().Patch(ctx, p, client.MergeFrom(before)))
+	// The list of conditions is replaced as a whole, and pool-guard writes one too.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	return reconcile.Result{}, client.IgnoreNotFound(r.client.Status().Patch(ctx, p, patch))
 }
 
 // named is how many nodes that are not ready a message names.

@@ -39,6 +39,7 @@ func (r *request) login() answer {
 	delete(s.state.Failures, r.ip)
 	sid, fresh := newUUID(), &session{account: name, ip: r.ip, used: now, token: newUUID()}
 	s.sessions[sid] = fresh
+	s.given = append(s.given, sid, fresh.token)
 	data["sid"] = sid
 	if r.form.Get("enable_syno_token") == "yes" {
 		data["synotoken"] = fresh.token
@@ -68,6 +69,7 @@ func (r *request) secondFactor(a *Account, data map[string]any) answer {
 		}
 		a.Devices[id] = r.form.Get("device_name")
 		data[map[bool]string{true: "device_id", false: "did"}[r.version >= 7]] = id
+		r.sim.given = append(r.sim.given, id)
 	}
 	return answer{}
 }

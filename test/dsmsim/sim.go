@@ -3,6 +3,7 @@ package dsmsim
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -58,6 +59,7 @@ type Sim struct {
 	sessions map[string]*session
 	faults   []*Fault
 	calls    map[string]int
+	given    []string // sessions, tokens and devices
 }
 
 // New returns a NAS with the state that is in the directory, if there is one.
@@ -173,4 +175,11 @@ func (s *Sim) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions)
+}
+
+// Secrets returns all sessions, tokens and devices that were ever given, for a test to look for.
+func (s *Sim) Secrets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.given)
 }

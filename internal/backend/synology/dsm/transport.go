@@ -15,12 +15,12 @@ import (
 )
 
 // maxBody bounds an answer. A LUN in a list takes about 2 KiB, and a NAS has at most 512.
-const maxBody = 16 << 20
+const maxBody = 4 << 20
 
 // post sends one form and returns the envelope. Its errors are *lost, of the kind Unavailable, or
-// Aborted if the caller went away.
-func (c *Client) post(ctx context.Context, path string, header http.Header, form url.Values) (answer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %v", c.timeout))
+// Aborted if the caller went away or had no more time.
+func (c *Client) post(caller context.Context, path string, header http.Header, form url.Values) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(caller, c.timeout, fmt.Errorf("no answer within %v", c.timeout))
 	defer cancel()
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
@@ -38,8 +38,8 @@ func (c *Client) post(ctx context.Context, path string, header http.Header, form
 	}
 	l := &lost{sent: sent.Load(), err: err}
 	switch {
-	case errors.Is(context.Cause(ctx), context.Canceled):
-		return answer{}, errs.E(errs.Aborted, "%w", &lost{l.sent, errors.New("the caller did not wait for the answer")})
+	case caller.Err() != nil:
+		return answer{}, errs.E(errs.Aborted, "%s: %w", c.base.Host, &lost{l.sent, fmt.Errorf("no answer while the caller waited: %w", caller.Err())})
 	case ctx.Err() != nil:
 		l.err = context.Cause(ctx)
 	}

@@ -151,10 +151,13 @@ func flood(w http.ResponseWriter) {
 	}
 }
 
+// pause ends the request if the caller goes away meanwhile: one that has only begun to close its connection
+// would still read an answer.
 func pause(r *http.Request, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
 	}
 }
 

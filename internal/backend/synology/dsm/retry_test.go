@@ -99,8 +99,9 @@ func TestDeadline(t *testing.T) {
 	is(t, err, errs.Unavailable)
 	_, err = b.LUNs(t.Context())
 	is(t, err, errs.Unavailable)
-	if calls := b.sim.Calls(); calls["SYNO.Core.ISCSI.LUN.create"] != 1 || calls["SYNO.Core.ISCSI.LUN.list"] != 3 {
-		t.Errorf("calls: %v, want 1 create and 3 lists", calls)
+	// On a slow machine the time may be over before the NAS sees a call, so these are upper bounds.
+	if calls := b.sim.Calls(); calls["SYNO.Core.ISCSI.LUN.create"] > 1 || calls["SYNO.Core.ISCSI.LUN.list"] > 3 {
+		t.Errorf("calls: %v, want at most 1 create and 3 lists", calls)
 	}
 	b.SetTimeout(time.Hour)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

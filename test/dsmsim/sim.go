@@ -39,6 +39,17 @@ type Model struct {
 	Shares                             int
 }
 
+// Models are classes of NAS by what they allow, which is how models differ most. The ceilings are Synology's; which model has
+// which is assumed, except for the DS218play and the DS425+.
+func Models() map[string]Model {
+	model := func(name string, luns, targets int) Model {
+		return Model{Name: name, Firmware: "DSM 7.1.1-42962 Update 9", Serial: "1780PDN000000", LUNs: luns, Targets: targets,
+			SnapshotsPerLUN: 256, SnapshotsPerShare: 1024, Shares: 512}
+	}
+	return map[string]Model{"top": model("top", 512, 256), "large": model("large", 256, 128), "medium": model("DS918+", 128, 64),
+		"small": model("DS218play", 10, 10), "value": model("DS425+", 4, 2)}
+}
+
 // Account is a user of the NAS.
 type Account struct {
 	Name, Password string
@@ -78,8 +89,7 @@ func (c Config) complete() Config {
 		c.Hostname = "nas"
 	}
 	if c.Model == (Model{}) {
-		c.Model = Model{Name: "DS918+", Firmware: "DSM 7.1.1-42962 Update 9", Serial: "1780PDN000000",
-			LUNs: 128, Targets: 64, SnapshotsPerLUN: 256, SnapshotsPerShare: 1024, Shares: 512}
+		c.Model = Models()["medium"]
 	}
 	if len(c.Volumes) == 0 {
 		c.Volumes = []Volume{{Path: "/volume1", FileSystem: "btrfs", Total: 1 << 40}, {Path: "/volume2", FileSystem: "ext4", Total: 1 << 40}}

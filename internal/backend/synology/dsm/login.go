@@ -35,8 +35,9 @@ func (c *Client) Enroll(ctx context.Context, creds Credentials, code Secret) (Se
 	if device.Reveal() == "" {
 		return Secret{}, errs.E(errs.Unavailable, "%s.login: the code was taken, but there is no device token in the answer", authAPI)
 	}
-	_, err = c.ask(ctx, s, call{authAPI, 1, "logout"}, nil)
-	return device, err
+	// The session has done its work; if it cannot be ended now it ends when it has been idle for long enough.
+	_, _ = c.ask(ctx, s, call{authAPI, 1, "logout"}, nil)
+	return device, nil
 }
 
 func (c *Client) authenticate(ctx context.Context, creds Credentials, p params) (*session, Secret, error) {

@@ -213,6 +213,27 @@ func TestEveryFaultOfEveryOperation(t *testing.T) {
 	}
 }
 
+// TestEveryFaultOfTheLogin: the first call fails and says why not, or succeeds; the next succeeds. Neither a fault of the network nor
+// one of DSM may be taken for wrong credentials.
+func TestEveryFaultOfTheLogin(t *testing.T) {
+	for _, method := range []string{"SYNO.API.Info.query", "SYNO.API.Auth.login"} {
+		for _, action := range dsmsim.Actions() {
+			b := newBed(t, dsmsim.Config{})
+			api, name := method[:strings.LastIndex(method, ".")], method[strings.LastIndex(method, ".")+1:]
+			b.faults(dsmsim.Fault{API: api, Method: name, Action: action, Code: codeOf(action), Delay: time.Millisecond, Times: 1})
+			if _, err := b.LUN(t.Context(), "a"); err != nil && errs.Is(err, errs.NotFound) != strings.Contains(err.Error(), "18990531") {
+				t.Errorf("%s, %s: %v", method, action, err)
+			}
+			if _, err := b.CreateLUN(t.Context(), thin("a")); err != nil {
+				t.Errorf("%s, %s: called again: %v", method, action, err)
+			}
+			if n := b.logins(); n > 2 {
+				t.Errorf("%s, %s: %d logins", method, action, n)
+			}
+		}
+	}
+}
+
 func codeOf(a dsmsim.Action) int {
 	if a == dsmsim.Expire {
 		return 119

@@ -28,12 +28,17 @@ func run() error {
 	account := flag.String("account", "admin", "the account of its administrator, whose password is in $DSMSIM_PASSWORD")
 	otp := flag.String("otp", "", "the one-time code that the account needs")
 	csrf := flag.Bool("csrf", false, "calls need the SynoToken")
+	model := flag.String("model", "medium", "how much it allows: top, large, medium, small or value")
 	lag := flag.Duration("lag", 0, "how long new LUNs are action-locked and deleted ones stay")
 	faults := flag.String("faults", "", "JSON file with a list of faults, read again on SIGHUP")
 	verbose := flag.Bool("v", false, "print each call")
 	flag.Parse()
 
-	cfg := dsmsim.Config{Dir: *dir, CSRF: *csrf, CreateLock: *lag, CloneLock: *lag, DeleteLag: *lag,
+	allows, ok := dsmsim.Models()[*model]
+	if !ok {
+		return fmt.Errorf("-model: %q is none", *model)
+	}
+	cfg := dsmsim.Config{Model: allows, Dir: *dir, CSRF: *csrf, CreateLock: *lag, CloneLock: *lag, DeleteLag: *lag,
 		Accounts: []dsmsim.Account{{Name: *account, Password: os.Getenv("DSMSIM_PASSWORD"), OTP: *otp}}}
 	if *dir != "" {
 		files, err := dsmsim.NewFiles(*dir)

@@ -45,7 +45,7 @@ type Targets interface {
 type Export struct {
 	IQN                        string
 	Enabled                    bool
-	MaxSessions                int    // 0: any number. LIO has no such limit: see section on fidelity in docs/design
+	MaxSessions                int    // 0: any number. LIO has no such limit: see docs/design/0004-synology.md
 	User, Password             string // empty: no CHAP
 	MutualUser, MutualPassword string
 	LUNs                       []ExportedLUN

@@ -163,6 +163,37 @@ func TestTypesHideVirtualDisks(t *testing.T) {
 	}
 }
 
+// TestRefusals are the codes of what cannot be made.
+func TestRefusals(t *testing.T) {
+	n := newNAS(t, Config{Model: Model{LUNs: 4, Targets: 2, SnapshotsPerLUN: 1, Shares: 1}})
+	share := func(code int, name, volume string) {
+		n.want(code, "SYNO.Core.Share.create", `name="`+name+`"`, `shareinfo={"name":"`+name+`","vol_path":"`+volume+`","name_org":""}`)
+	}
+	share(403, strings.Repeat("x", 33), "/volume1")
+	share(403, "s", "/volume9")
+	share(0, strings.Repeat("x", 32), "/volume1")
+	share(3301, strings.Repeat("x", 32), "/volume1")
+	share(3309, "s", "/volume1")
+	n.want(402, "SYNO.Core.Share.get", `name="none"`)
+	for _, c := range []struct {
+		code   int
+		params string
+	}{
+		{18990700, `name=5 iqn="iqn.t"`}, {18990702, `name="t" iqn="iqn.t" auth_type=3`}, {18990708, `name="t" iqn="iqn.t" auth_type=1 user="u"`},
+		{0, `name="t" iqn="iqn.t"`}, {18990744, `name="t" iqn="iqn.u"`}, {18990745, `name="u" iqn="iqn.t"`}, {0, `name="u" iqn="iqn.u"`},
+		{18990542, `name="v" iqn="iqn.v"`},
+	} {
+		n.want(c.code, targetAPI+"create", strings.Fields(c.params)...)
+	}
+	n.newLUN("a")
+	n.want(0, lunAPI+"take_snapshot", `src_lun_uuid="a"`, `snapshot_name="s"`)
+	n.want(18990513, lunAPI+"take_snapshot", `src_lun_uuid="a"`, `snapshot_name="s"`)
+	n.want(18990543, lunAPI+"take_snapshot", `src_lun_uuid="a"`, `snapshot_name="t"`)
+	n.want(18990531, lunAPI+"take_snapshot", `src_lun_uuid="none"`, `snapshot_name="t"`)
+	n.want(18990532, lunAPI+"get_snapshot", `snapshot_uuid="none"`)
+	n.want(18990505, lunAPI+"get", `uuid=5`)
+}
+
 func TestNFSRules(t *testing.T) {
 	n := newNAS(t, Config{})
 	n.want(0, "SYNO.Core.Share.create", `name="s"`, `shareinfo={"name":"s","vol_path":"/volume1","name_org":""}`)

@@ -103,6 +103,21 @@ func TestSuccessWithoutData(t *testing.T) {
 	}
 }
 
+// TestAnotherAnswer is an answer about something else than was asked for.
+func TestAnotherAnswer(t *testing.T) {
+	c, _ := captured(t, map[string]string{lunAPI + ".get": "lun_get", targetAPI + ".get": "target_get", shareAPI + ".get": "share_get", lunAPI + ".get_snapshot": "lun_get"})
+	ctx := t.Context()
+	_, lun := c.LUN(ctx, "other")
+	_, target := c.Target(ctx, "13")
+	_, share := c.Share(ctx, "other")
+	_, snapshot := c.Snapshot(ctx, "other")
+	for i, err := range []error{lun, target, share, snapshot} {
+		if !errs.Is(err, errs.Internal) {
+			t.Errorf("%d: %v, want an error of the kind internal", i, err)
+		}
+	}
+}
+
 func FuzzParseAnswer(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.json")
 	for _, name := range files {

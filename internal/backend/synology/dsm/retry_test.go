@@ -2,6 +2,7 @@ package dsm_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,21 @@ func TestReadsAreAskedAgain(t *testing.T) {
 		calls := b.sim.Calls()
 		if gets, sets := calls["SYNO.Core.ISCSI.LUN.get"], calls["SYNO.Core.ISCSI.LUN.set"]; gets != 6 || sets != 1 {
 			t.Errorf("%s: %d reads of two lookups, %d changes; want 3 each, and 1", action, gets, sets)
+		}
+	}
+}
+
+// TestWords are what people are told of an answer that is none.
+func TestWords(t *testing.T) {
+	b := newBed(t, dsmsim.Config{})
+	_, err := b.LUNs(t.Context())
+	fine(t, err)
+	for action, words := range map[dsmsim.Action]string{dsmsim.FloodDone: "more than 4194304 bytes", dsmsim.Page: "a page instead of JSON",
+		dsmsim.BadGateway: "HTTP 502", dsmsim.BrokenDone: "broke off", dsmsim.TruncateDone: "cannot be read", dsmsim.EmptyDone: "empty", dsmsim.Redirect: "HTTP 302"} {
+		b.faults(dsmsim.Fault{Method: "list", Action: action})
+		_, err := b.LUNs(t.Context())
+		if err == nil || !strings.Contains(err.Error(), words) || !strings.HasPrefix(err.Error(), "SYNO.Core.ISCSI.LUN.list: 127.0.0.1") {
+			t.Errorf("%s: %v does not say %q", action, err, words)
 		}
 	}
 }

@@ -212,6 +212,19 @@ func TestNoRights(t *testing.T) {
 	fine(t, err)
 }
 
+// TestSilentLogins: each that got no answer may have been a failed one, so there are two, whatever is called how often.
+func TestSilentLogins(t *testing.T) {
+	b := newBed(t, dsmsim.Config{})
+	b.faults(dsmsim.Fault{Method: "login", Action: dsmsim.DropDone})
+	for range 10 {
+		_, err := b.LUNs(t.Context())
+		is(t, err, errs.Unavailable)
+	}
+	if n := b.logins(); n != 2 {
+		t.Errorf("%d logins without an answer, want 2", n)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	b := newBed(t, dsmsim.Config{})
 	b.lun("a")

@@ -1,8 +1,11 @@
 package dsm_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -52,6 +55,23 @@ func TestCertificates(t *testing.T) {
 		if n := len(b.sim.Calls()); n != 0 {
 			t.Errorf("%s: %v reached it", c.name, b.sim.Calls())
 		}
+	}
+}
+
+// TestRedirect: a form with a password in it does not follow a redirect, not even to a host that is trusted.
+func TestRedirect(t *testing.T) {
+	reached := false
+	other := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	t.Cleanup(other.Close)
+	first := httptest.NewTLSServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(first.Close)
+	c, err := dsm.New(dsm.Config{URL: first.URL, Fingerprint: dsm.Fingerprint(first.Certificate()), Pause: time.Millisecond,
+		Credentials: dsm.Credentials{Account: "a", Password: dsm.NewSecret(password)}})
+	fine(t, err)
+	_, err = c.LUNs(t.Context())
+	is(t, err, errs.Unavailable)
+	if reached || err == nil || !strings.Contains(err.Error(), "HTTP 307") {
+		t.Errorf("followed: %v; %v", reached, err)
 	}
 }
 

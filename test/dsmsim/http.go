@@ -132,6 +132,7 @@ func (s *Sim) after(w http.ResponseWriter, r *http.Request, f Fault, a answer) {
 		text := a.text()
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 		_, _ = w.Write(text[:len(text)/2])
+		_ = http.NewResponseController(w).Flush() // or nothing at all would be sent
 		panic(http.ErrAbortHandler)
 	case FloodDone:
 		flood(w)

@@ -46,6 +46,8 @@ var layers = []layer{
 		never: []string{"k8s.io", "google.golang.org"}, why: "whether a device is empty has nothing to do with what becomes of it"},
 	{of: "internal/backend/lvm/vg", uses: []string{"internal/backend/lvm/metadata", "internal/errs", "internal/host"}, never: []string{"k8s.io", "google.golang.org"},
 		why: "volume groups are LVM's: what a pool makes of them is not theirs to know"},
+	{of: "internal/backend/synology/dsm", uses: []string{"internal/errs"}, never: []string{"k8s.io", "google.golang.org", "golang.org/x", "os/exec"},
+		why: "the client of a NAS speaks its Web API: it knows neither volumes nor this machine"},
 	{of: "internal/backend/*", uses: []string{"internal/backend", "internal/errs", "internal/host"},
 		never: []string{"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc"},
 		why:   "a backend knows its storage and the host: never another kind, never Kubernetes, never who calls it"},
@@ -134,7 +136,7 @@ func (l layer) refuses(pkg, imported string, test bool) string {
 }
 
 // forTests are the packages that tests of any layer may use.
-var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/lab/api", "test/driver"}
+var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/lab/api", "test/driver", "test/dsmsim"}
 
 // TestOnlyCommandsNameTheKinds is the rule that keeps a new kind out of everything but itself.
 func TestOnlyCommandsNameTheKinds(t *testing.T) {
@@ -181,6 +183,7 @@ func kinds(t *testing.T) []string {
 func TestRulesCanFail(t *testing.T) {
 	for _, c := range []struct{ pkg, imported string }{
 		{"internal/errs", "k8s.io/klog/v2"},
+		{"internal/backend/synology/dsm", module + "internal/backend"},
 		{"internal/backend", "os/exec"},
 		{"internal/backend", module + "internal/host"},
 		{"internal/backend/loopfile", module + "internal/pool"},

@@ -1,0 +1,85 @@
+package dsmsim
+
+import "slices"
+
+// nfsSettings are those of the whole NAS.
+type nfsSettings map[string]any
+
+func newNFSSettings() nfsSettings {
+	return nfsSettings{"enable_nfs": true, "enable_nfs_v4": true, "nfs_v4_domain": "", "support_major_ver": 4, "support_minor_ver": 1,
+		"enabled_minor_ver": 1, "read_size": 8192, "write_size": 8192, "unix_pri_enable": true, "support_encrypt_share": 1}
+}
+
+func (r *request) nfsGet() answer { return answer{data: r.sim.state.NFS} }
+
+// nfsSet takes all settings or none, as DSM 7.3.
+func (r *request) nfsSet() answer {
+	for _, name := range []string{"enable_nfs", "enable_nfs_v4", "nfs_v4_domain", "read_size", "write_size", "unix_pri_enable"} {
+		if !r.has(name) {
+			return answer{code: 2001}
+		}
+	}
+	r.sim.state.NFS["enable_nfs"] = r.truth("enable_nfs", false)
+	r.sim.state.NFS["enable_nfs_v4"] = r.truth("enable_nfs_v4", false)
+	return answer{}
+}
+
+const (
+	codeBadRule      = 2301
+	codeNoRulesShare = 2370
+)
+
+// ruled finds the share of a rule set; the parameter is share_name, and not name as everywhere else.
+func (r *request) ruled() (*share, int) {
+	if !r.has("share_name") {
+		return nil, codeBadRule
+	}
+	f := r.share("share_name")
+	if f == nil {
+		return nil, codeNoRulesShare
+	}
+	return f, 0
+}
+
+func (r *request) rulesLoad() answer {
+	f, code := r.ruled()
+	if code != 0 {
+		return answer{code: code}
+	}
+	rules := f.Rules
+	if rules == nil {
+		rules = []map[string]any{}
+	}
+	return answer{data: map[string]any{"share_name": f.Name, "rule": rules}}
+}
+
+// rulesSave replaces the whole set.
+func (r *request) rulesSave() answer {
+	f, code := r.ruled()
+	if code != 0 {
+		return answer{code: code}
+	}
+	var rules []map[string]any
+	if !r.decode("rule", &rules) || slices.ContainsFunc(rules, badRule) {
+		return answer{code: codeBadRule}
+	}
+	f.Rules = rules
+	if err := r.sim.plane.SetFolder(f.folder()); err != nil {
+		return broken(err)
+	}
+	return answer{}
+}
+
+// badRule: each field has to be there, and of the words that DSM knows.
+func badRule(rule map[string]any) bool {
+	for _, name := range []string{"client", "privilege", "root_squash", "async", "insecure", "crossmnt", "security_flavor"} {
+		if _, ok := rule[name]; !ok {
+			return true
+		}
+	}
+	squash, _ := rule["root_squash"].(string)
+	privilege, _ := rule["privilege"].(string)
+	client, _ := rule["client"].(string)
+	return client == "" || !slices.Contains([]string{"rw", "ro"}, privilege) ||
+		!slices.Contains([]string{"root", "admin", "guest", "all_admin", "all_guest"}, squash)
+}

@@ -3,8 +3,10 @@ package metadata
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -97,10 +99,10 @@ func TestFullGroup(t *testing.T) {
 	for _, v := range []*VG{vg, same} {
 		v.TextSize = 0
 		for _, l := range v.LVs {
-			l.TextSize = 0 // comments are in one of them only
+			l.TextSize, l.text = 0, "" // comments are in one of them only
 		}
 	}
-	if diff := cmp.Diff(same, vg); diff != "" {
+	if diff := cmp.Diff(same, vg, cmp.AllowUnexported(LV{})); diff != "" {
 		t.Errorf("vgcfgbackup and disk differ:\n%s", diff)
 	}
 	for i, free := range []int64{380 / 4, 440 / 4, 236 / 4} {
@@ -193,6 +195,41 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestParseAfter: what has not changed is taken over, what has is read, whatever there was before.
+func TestParseAfter(t *testing.T) {
+	s, err := text(device(t, "full-pv0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tag = "dozo=volume/main/pvc-1"
+	changed := strings.Replace(s, tag, "dozo=volume/main/pvc-9", 1)
+	for name, now := range map[string]string{
+		"the same": s, "a tag": changed,
+		"a name":           strings.Replace(s, "dozo.main.pvc-1 {", "dozo.main.pvc-2 {", 1),
+		"one twice":        strings.Replace(s, "logical_volumes {", "logical_volumes {\nt1s {\n}\n", 1),
+		"in another place": strings.Replace(s, "physical_volumes {", "physical_volumes {\n"+before.LVs["t1s"].text, 1),
+	} {
+		want, wrong := Parse(now)
+		got, err := ParseAfter(before, now)
+		if !reflect.DeepEqual(got, want) || (err == nil) != (wrong == nil) {
+			t.Errorf("%s: %+v (%v), want %+v (%v)", name, got, err, want, wrong)
+		}
+	}
+	after, err := ParseAfter(before, changed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range after.LVs {
+		if same := l == before.LVs[name]; same == (name == "dozo.main.pvc-1") {
+			t.Errorf("%s was taken over: %v", name, same)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	backup, err := os.ReadFile("testdata/full.vgcfgbackup")
 	if err != nil {
@@ -201,8 +238,15 @@ func FuzzParse(f *testing.F) {
 	f.Add(string(backup))
 	f.Add(`version = 1 vg { id = "" status = [] }`)
 	f.Add(`a = "\"`)
+	earlier, err := Parse(string(backup))
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, s string) {
 		vg, err := Parse(s)
+		if after, failed := ParseAfter(earlier, s); !reflect.DeepEqual(after, vg) || (failed == nil) != (err == nil) {
+			t.Errorf("after another text it is %+v (%v), not %+v (%v)", after, failed, vg, err)
+		}
 		if err != nil {
 			return
 		}
@@ -234,15 +278,44 @@ func FuzzDisk(f *testing.F) {
 	})
 }
 
+// BenchmarkParse reads a group with 1,000 LVs of which one has changed.
 func BenchmarkParse(b *testing.B) {
-	s, err := text(device(b, "full-pv0"))
+	var lvs strings.Builder
+	for n := range 1000 {
+		fmt.Fprintf(&lvs, `
+		dozo.fast.pvc-%[1]d {
+			id = "Iggypg-lGBg-66zg-Mn2m-1aH7-%04[1]d-aaaaaa"
+			status = ["READ", "WRITE", "VISIBLE"]
+			flags = []
+			tags = ["dozo=volume/fast/pvc-%[1]d", "dozo.mark=xfs:done"]
+			creation_time = 1795362040
+			creation_host = "n1"
+			segment_count = 1
+
+			segment1 {
+				start_extent = 0
+				extent_count = 1
+				type = "striped"
+				stripe_count = 1
+				stripes = ["pv0", %[1]d]
+			}
+		}`, n)
+	}
+	text := `version = 1 vg { id = "GsiEvn-bI0d-B07J-n6CQ-QEjE-JE3f-S2ll6F" seqno = 1 extent_size = 8192 status = ["READ"]
+	physical_volumes { pv0 { id = "GsiEvn-bI0d-B07J-n6CQ-QEjE-JE3f-S2ll6G" status = ["ALLOCATABLE"] flags = [] pe_count = 2000 } }
+	logical_volumes {` + lvs.String() + "} }"
+	before, err := Parse(strings.Replace(text, "pvc-500\"", "other\"", 1))
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(int64(len(s)))
-	for b.Loop() {
-		if _, err := Parse(s); err != nil {
-			b.Fatal(err)
-		}
+	for name, earlier := range map[string]*VG{"anew": nil, "after": before} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if _, err := ParseAfter(earlier, text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

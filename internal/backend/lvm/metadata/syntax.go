@@ -12,7 +12,10 @@ type section struct {
 	values   map[string]any
 	sections map[string]*section
 	names    []string // of the sections, in their order
-	size     int      // bytes of its text
+	text     string   // all of it, with its name
+	// kept are the LVs among the sections that are as they were in an earlier text, and not in sections; nil if
+	// this is not where LVs are.
+	kept map[string]*LV
 }
 
 // maxDepth is more than LVM nests sections.
@@ -20,14 +23,15 @@ const maxDepth = 8
 
 // parser reads LVM's configuration syntax, as far as LVM itself writes it in metadata.
 type parser struct {
-	text string
-	at   int
+	text  string
+	at    int
+	known map[string]*LV // of an earlier text
 }
 
-// parse reads a whole text.
-func parse(text string) (*section, error) {
-	p := &parser{text: text}
-	s, err := p.section(0)
+// parse reads a whole text, without the LVs in it whose text is that of those known.
+func parse(text string, known map[string]*LV) (*section, error) {
+	p := &parser{text: text, known: known}
+	s, err := p.section("", 0)
 	if err != nil {
 		return nil, fmt.Errorf("line %d: %w", 1+strings.Count(text[:p.at], "\n"), err)
 	}
@@ -62,8 +66,11 @@ func (p *parser) next() byte {
 }
 
 // section reads up to the brace that closes it, or to the end if it is the outermost.
-func (p *parser) section(depth int) (*section, error) {
+func (p *parser) section(name string, depth int) (*section, error) {
 	s := &section{values: map[string]any{}, sections: map[string]*section{}}
+	if name == "logical_volumes" && depth == 2 {
+		s.kept = map[string]*LV{}
+	}
 	if depth > maxDepth {
 		return nil, fmt.Errorf("more than %d sections in one another", maxDepth)
 	}
@@ -90,17 +97,24 @@ func (p *parser) entry(s *section, depth int) error {
 	if key == "" {
 		return fmt.Errorf("a name was expected at %.20q", p.text[p.at:])
 	}
-	if _, twice := s.values[key]; twice || s.sections[key] != nil {
+	if _, twice := s.values[key]; twice || s.sections[key] != nil || s.kept[key] != nil {
 		return fmt.Errorf("%s is there twice", key)
+	}
+	// An LV's text ends with its brace, so that one which begins like it is the same.
+	if l := p.known[key]; l != nil && s.kept != nil && strings.HasPrefix(p.text[start:], l.text) {
+		p.at = start + len(l.text)
+		s.kept[key] = l
+		s.names = append(s.names, key)
+		return nil
 	}
 	switch c := p.next(); c {
 	case '{':
 		p.at++
-		sub, err := p.section(depth + 1)
+		sub, err := p.section(key, depth+1)
 		if err != nil {
 			return err
 		}
-		sub.size = p.at - start
+		sub.text = p.text[start:p.at]
 		s.sections[key] = sub
 		s.names = append(s.names, key)
 		return nil

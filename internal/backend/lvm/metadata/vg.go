@@ -43,6 +43,8 @@ type LV struct {
 	Created  time.Time
 	Segments []Segment
 	TextSize int64 // bytes of its metadata
+
+	text string
 }
 
 // Segment is a range of an LV.
@@ -148,8 +150,16 @@ func (v *VG) IsSnapshot(name string) bool {
 }
 
 // Parse reads the metadata of a volume group, as it is on physical volumes and in the files of vgcfgbackup.
-func Parse(text string) (*VG, error) {
-	root, err := parse(text)
+func Parse(text string) (*VG, error) { return ParseAfter(nil, text) }
+
+// ParseAfter is Parse of what became of an earlier group, from which it takes the LVs that are as they were: that is
+// most of the work when one LV of many has changed.
+func ParseAfter(earlier *VG, text string) (*VG, error) {
+	var known map[string]*LV
+	if earlier != nil {
+		known = earlier.LVs
+	}
+	root, err := parse(text, known)
 	if err != nil {
 		return nil, err
 	}
@@ -201,10 +211,15 @@ func (v *VG) readLVs(s *section) error {
 		return nil // there are none
 	}
 	for _, name := range s.names {
+		if l := s.kept[name]; l != nil {
+			v.LVs[name] = l
+			continue
+		}
 		r := &reader{s: s.sections[name]}
+		text := strings.Clone(r.s.text) // an LV that stays as it is must not keep all of this text in memory
 		l := &LV{
-			Name: name, UUID: r.uuid(), Visible: slices.Contains(r.texts("status"), "VISIBLE"), Writable: slices.Contains(r.texts("status"), "WRITE"),
-			Skipped: slices.Contains(r.texts("flags"), "ACTIVATION_SKIP"), TextSize: int64(r.s.size),
+			Name: text[:len(name)], UUID: r.uuid(), Visible: slices.Contains(r.texts("status"), "VISIBLE"), Writable: slices.Contains(r.texts("status"), "WRITE"),
+			Skipped: slices.Contains(r.texts("flags"), "ACTIVATION_SKIP"), TextSize: int64(len(text)), text: text,
 		}
 		if r.s.values["tags"] != nil {
 			l.Tags = r.texts("tags")
@@ -223,7 +238,7 @@ func (v *VG) readLVs(s *section) error {
 		if r.err != nil {
 			return fmt.Errorf("%s: %w", name, r.err)
 		}
-		v.LVs[name] = l
+		v.LVs[l.Name] = l
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func (g *Group) groupOn(ctx context.Context, name string) (string, error) {
 		if h.Size == 0 {
 			continue // in no group
 		}
-		vg, err := g.readAny(ctx, p, h)
+		vg, err := g.readAny(ctx, p, h, nil)
 		if err != nil {
 			return "", err
 		}

@@ -247,7 +247,11 @@ func (g *Group) readRange(ctx context.Context, op, device string, off int64, n i
 }
 
 func (g *Group) readText(ctx context.Context, p pv, h metadata.Header) (*metadata.VG, error) {
-	vg, err := g.readAny(ctx, p, h)
+	var earlier *metadata.VG
+	if g.known != nil {
+		earlier = g.known.VG
+	}
+	vg, err := g.readAny(ctx, p, h, earlier)
 	switch {
 	case err != nil:
 		return nil, err
@@ -257,8 +261,9 @@ func (g *Group) readText(ctx context.Context, p pv, h metadata.Header) (*metadat
 	return vg, g.usable(vg)
 }
 
-// readAny reads the text that a header leads to, of whatever group it is.
-func (g *Group) readAny(ctx context.Context, p pv, h metadata.Header) (*metadata.VG, error) {
+// readAny reads the text that a header leads to, of whatever group it is; earlier, if it is not nil, is what was known
+// of it.
+func (g *Group) readAny(ctx context.Context, p pv, h metadata.Header, earlier *metadata.VG) (*metadata.VG, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	fail := func(err error) (*metadata.VG, error) {
@@ -281,7 +286,7 @@ func (g *Group) readAny(ctx context.Context, p pv, h metadata.Header) (*metadata
 	if err != nil {
 		return fail(err)
 	}
-	vg, err := metadata.Parse(plain)
+	vg, err := metadata.ParseAfter(earlier, plain)
 	if err != nil {
 		return fail(err)
 	}

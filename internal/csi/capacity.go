@@ -6,7 +6,6 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/pool"
 )
@@ -32,7 +31,7 @@ func (c *controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest)
 			return nil, err
 		}
 	}
-	return capacityOf(ctx, pools, node)
+	return capacityOf(ctx, pools, node, fileSystems(r.GetVolumeCapabilities()))
 }
 
 func (c *controller) poolsOf(parameters map[string]string) ([]*pool.Pool, error) {
@@ -48,7 +47,7 @@ func (c *controller) poolsOf(parameters map[string]string) ([]*pool.Pool, error)
 
 // capacityOf adds pools up. One that cannot be asked fails the call: no room and not known are not
 // the same to a scheduler.
-func capacityOf(ctx context.Context, pools []*pool.Pool, node string) (*csi.GetCapacityResponse, error) {
+func capacityOf(ctx context.Context, pools []*pool.Pool, node string, fileSystems []string) (*csi.GetCapacityResponse, error) {
 	var available, largest, smallest int64
 	for _, p := range pools {
 		have, err := p.Capacity(ctx, node)
@@ -57,7 +56,7 @@ func capacityOf(ctx context.Context, pools []*pool.Pool, node string) (*csi.GetC
 		}
 		available += max(0, have.Available)
 		largest = max(largest, have.MaxVolume)
-		if least := smallestVolume(p.Kind()); smallest == 0 || least < smallest {
+		if least := p.Smallest(fileSystems); smallest == 0 || least < smallest {
 			smallest = least
 		}
 	}
@@ -66,9 +65,4 @@ func capacityOf(ctx context.Context, pools []*pool.Pool, node string) (*csi.GetC
 		MaximumVolumeSize: wrapperspb.Int64(largest),
 		MinimumVolumeSize: wrapperspb.Int64(smallest),
 	}, nil
-}
-
-// smallestVolume is the least limit for which a pool of the kind finds a size.
-func smallestVolume(k backend.Kind) int64 {
-	return (max(k.MinSize, 1) + k.Granularity - 1) / k.Granularity * k.Granularity
 }

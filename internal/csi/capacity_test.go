@@ -35,8 +35,12 @@ func TestGetCapacity(t *testing.T) {
 			got, err := b.GetCapacity(t.Context(), c.r)
 			wantCode(t, err, c.code, c.words...)
 			if c.code == codes.OK {
+				least := int64(fake.MinSize)
+				if len(c.r.GetVolumeCapabilities()) > 0 {
+					least = 4 * mib // what ext4 needs
+				}
 				wantProto(t, got, &csi.GetCapacityResponse{
-					AvailableCapacity: c.available, MaximumVolumeSize: wrapperspb.Int64(c.max), MinimumVolumeSize: wrapperspb.Int64(fake.MinSize),
+					AvailableCapacity: c.available, MaximumVolumeSize: wrapperspb.Int64(c.max), MinimumVolumeSize: wrapperspb.Int64(least),
 				})
 			}
 		})
@@ -57,16 +61,39 @@ func TestGetCapacityOfWhatCannotBe(t *testing.T) {
 	wantCode(t, err, codes.Unavailable, "main")
 }
 
-// TestMinimumIsTheSmallestLimit holds smallestVolume to what a pool accepts.
+// TestMinimumIsTheSmallestLimit holds the minimum to what a pool accepts, for a device and for each file system.
 func TestMinimumIsTheSmallestLimit(t *testing.T) {
 	b := newBed(t)
-	c, err := b.GetCapacity(t.Context(), &csi.GetCapacityRequest{})
-	wantOK(t, err)
-	least := c.GetMinimumVolumeSize().GetValue()
-	for limit, code := range map[int64]codes.Code{least: codes.OK, least - 1: codes.OutOfRange} {
-		r := createRequest("v")
-		r.CapacityRange = &csi.CapacityRange{LimitBytes: limit}
-		_, err := b.CreateVolume(t.Context(), r)
-		wantCode(t, err, code)
+	xfs := mountOnce()
+	xfs.GetMount().FsType = "xfs"
+	for name, use := range map[string]*csi.VolumeCapability{
+		"block": block(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER), "ext4": mountOnce(), "xfs": xfs,
+	} {
+		c, err := b.GetCapacity(t.Context(), &csi.GetCapacityRequest{VolumeCapabilities: []*csi.VolumeCapability{use}})
+		wantOK(t, err)
+		least := c.GetMinimumVolumeSize().GetValue()
+		for limit, code := range map[int64]codes.Code{least: codes.OK, least - 1: codes.OutOfRange} {
+			r := createRequest(name)
+			r.VolumeCapabilities = []*csi.VolumeCapability{use}
+			r.CapacityRange = &csi.CapacityRange{LimitBytes: limit}
+			_, err := b.CreateVolume(t.Context(), r)
+			wantCode(t, err, code)
+		}
 	}
+}
+
+// TestFileSystemsHaveRoom: what is asked for becomes what the file system needs, and no more than the limit.
+func TestFileSystemsHaveRoom(t *testing.T) {
+	b := newBed(t)
+	r := createRequest("v")
+	r.VolumeCapabilities[0].GetMount().FsType = "xfs"
+	r.CapacityRange = &csi.CapacityRange{RequiredBytes: 1}
+	for range 2 {
+		v, err := b.CreateVolume(t.Context(), r)
+		wantOK(t, err)
+		want(t, v.GetVolume().GetCapacityBytes(), int64(300*mib))
+	}
+	r.Name, r.CapacityRange.LimitBytes = "w", 299*mib
+	_, err := b.CreateVolume(t.Context(), r)
+	wantCode(t, err, codes.OutOfRange, "capacity_range.limit_bytes", "xfs")
 }

@@ -94,6 +94,8 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 		Parameters: class.parameters,
 		Nodes:      nodes,
 		Limits:     limits,
+
+		FileSystems: fileSystems(r.GetVolumeCapabilities()),
 	})
 	if err != nil {
 		return nil, err

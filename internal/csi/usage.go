@@ -86,6 +86,16 @@ func checkMount(field string, m *csi.VolumeCapability_MountVolume) error {
 	return nil
 }
 
+// fileSystems are the types that a volume is to be used with.
+func fileSystems(all []*csi.VolumeCapability) (types []string) {
+	for _, c := range all {
+		if m := c.GetMount(); m != nil {
+			types = append(types, m.GetFsType())
+		}
+	}
+	return types
+}
+
 // checkUsages checks a list of capabilities, of which a volume has to satisfy all.
 func checkUsages(field string, all []*csi.VolumeCapability) error {
 	if len(all) == 0 {

@@ -47,7 +47,7 @@ func (n *Node) PublishInline(ctx context.Context, r InlineRequest) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	size, err := p.SizeFor(r.Size)
+	size, err := p.SizeFor(r.Size, r.FSType)
 	if err != nil {
 		return errs.E(errs.KindOf(err), "%s: %w", fieldSize, err)
 	}
@@ -101,7 +101,7 @@ func (n *Node) publishInline(ctx context.Context, p *pool.Pool, s StageRequest, 
 	if err != nil {
 		return err
 	}
-	if _, err = p.Create(ctx, pool.VolumeRequest{Name: s.Volume, Required: size}); err == nil {
+	if _, err = p.Create(ctx, pool.VolumeRequest{Name: s.Volume, Required: size, FileSystems: []string{s.FSType}}); err == nil {
 		err = n.stage(ctx, s)
 	}
 	if err != nil {

@@ -14,9 +14,6 @@ const (
 	notEncrypted = "none"
 )
 
-// leastEncrypted is the least that an encrypted volume has, in bytes: the LUKS2 header takes 16 MiB.
-const leastEncrypted = 32 << 20
-
 // EncryptionParameters are those that the node's encryption of a volume has; see [Pool.Parameters].
 func EncryptionParameters() []backend.Parameter {
 	return []backend.Parameter{

@@ -45,5 +45,11 @@ func withoutCommon(given map[string]string) map[string]string {
 // is none at all.
 func (p *Pool) InlineLimit() int64 { return p.inline }
 
-// SizeFor is the size in bytes that Create gives to a volume of at least required bytes.
-func (p *Pool) SizeFor(required int64) (int64, error) { return p.size(required, 0) }
+// SizeFor is the size in bytes that Create gives to a volume of at least required bytes with a file system.
+func (p *Pool) SizeFor(required int64, fileSystem string) (int64, error) {
+	required, err := VolumeRequest{Required: required, FileSystems: []string{fileSystem}}.required(false)
+	if err != nil {
+		return 0, err
+	}
+	return p.size(required, 0)
+}

@@ -25,6 +25,9 @@ type VolumeRequest struct {
 	Parameters map[string]string // of the kind; may lack those with a default
 	Nodes      []string          // where it may be, best first; empty is anywhere
 	Limits     backend.Limits
+	// FileSystems are the types that it will be used with, "" being the node's choice; none for a device. The volume
+	// becomes as large as they need.
+	FileSystems []string
 }
 
 // Create makes a volume or returns the one that the same request made before.
@@ -71,9 +74,9 @@ func (p *Pool) request(r VolumeRequest) (b backend.Request, encrypt *backend.Enc
 		return backend.Request{}, nil, err
 	}
 	encrypt = encryption(parameters)
-	required := r.Required
-	if encrypt != nil && required > 0 {
-		required = max(required, leastEncrypted)
+	required, err := r.required(encrypt != nil)
+	if err != nil {
+		return backend.Request{}, nil, err
 	}
 	size, err := p.size(required, r.Limit)
 	if err != nil {

@@ -56,20 +56,23 @@ func leastSize(b *bed) {
 	}
 }
 
-// unevenSize is no multiple of what storage counts in: claim, volume and device agree on what it became, before
-// and after it is raised to another such size.
+// unevenSize is no multiple of what storage counts in: claim, volume and device agree on what it became; after
+// it is raised to another such size, volume and device.
 func unevenSize(b *bed) {
 	size := apiresource.MustParse(b.driver.Size)
 	uneven := func(more int64) string { return fmt.Sprint(size.Value() + more) }
 	c, _ := b.launch(b.claim("data", uneven(1), asBlock), b.pod("pod", "data", withDevice), "", "")
-	agree := func(c *corev1.PersistentVolumeClaim, least int64) {
+	agree := func(c *corev1.PersistentVolumeClaim, least int64) (claim, volume int64) {
 		v := await(b, one(volumes, "", c.Spec.VolumeName), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
-		claim, volume, device := c.Status.Capacity.Storage().Value(), v.Spec.Capacity.Storage().Value(), b.deviceSize("pod")
-		if claim != volume || volume != device || device < least {
+		claim, volume = c.Status.Capacity.Storage().Value(), v.Spec.Capacity.Storage().Value()
+		if device := b.deviceSize("pod"); claim < least || volume < claim || volume != device {
 			b.t.Errorf("%d bytes were asked for; the claim says %d, the volume %d, the device has %d", least, claim, volume, device)
 		}
+		return claim, volume
 	}
-	agree(c, size.Value()+1)
+	if claim, volume := agree(c, size.Value()+1); claim != volume {
+		b.t.Errorf("the claim says that it has %d bytes, and the volume has %d", claim, volume)
+	}
 	if !b.driver.Can.Expand {
 		return
 	}
@@ -78,7 +81,7 @@ func unevenSize(b *bed) {
 	c = await(b, one(claims, b.ns, "data"), "the claim to have grown", func(c *corev1.PersistentVolumeClaim) (bool, string) {
 		return c != nil && c.Status.Capacity.Storage().Value() >= size.Value()+more, describeClaim(c)
 	})
-	agree(c, size.Value()+more)
+	agree(c, size.Value()+more) // of one that has grown, the kubelet says what was asked for
 }
 
 // expandUnused grows a volume that no pod uses, and its file system when one does.

@@ -14,7 +14,7 @@ demo: node-packages build ## install what is needed, build, and see Dozo work (a
 	hack/as-root.sh bin/dozo demo $(FLAGS)
 
 .PHONY: test
-test: packages ## install what is needed, and run every check and test (as root, about 10 minutes)
+test: packages ## install what is needed, and run every check and test (as root, about 15 minutes)
 	hack/test.sh
 
 .PHONY: test-long
@@ -50,7 +50,7 @@ node-packages:
 	@hack/install-packages.sh hack/node-packages.txt
 
 .PHONY: e2e
-e2e: lab-packages ## test Dozo in a real Kubernetes: our scenarios and the upstream suite (as root, about 15 minutes); KERNEL=guest
+e2e: lab-packages ## test Dozo in a real Kubernetes: our scenarios and the upstream suite (as root, about 20 minutes); KERNEL=guest
 	hack/e2e.sh
 
 .PHONY: e2e-smoke

@@ -55,6 +55,7 @@ type Layout struct {
 type Thin struct {
 	Pool string
 	Size string // a Kubernetes quantity
+	Says string // in the Event on a claim for more than is left of the promise
 }
 
 // Room is what a metric of the driver's pods says of a node's room, and a program that says the same, in bytes.
@@ -106,7 +107,7 @@ func Drivers() map[string]Driver {
 		FullSays:      "can still give",
 		TopologyKey:   "topology.dozo.dev/node",
 		FileSystems:   []string{"ext4", "xfs", "btrfs"},
-		Thin:          Thin{"thin", "2Gi"},
+		Thin:          Thin{"thin", "2Gi", "can still promise"},
 		Layouts: []Layout{
 			{"disks", lvs, `^ *dozo linear `},
 			{"mirror", lvs, `^ *dozo raid1 `},

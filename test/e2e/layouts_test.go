@@ -50,7 +50,7 @@ func thinPromises(b *bed) {
 		b.awaitBound(name)
 	}
 	b.createClaim(b.claim("too-much", b.driver.Thin.Size, class)) // two and a half times
-	b.awaitEvent("too-much", "ProvisioningFailed", b.driver.FullSays)
+	b.awaitEvent("too-much", "ProvisioningFailed", b.driver.Thin.Says)
 	b.deleteClaim("too-much")
 }
 

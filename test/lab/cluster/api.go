@@ -117,6 +117,20 @@ func (c *apiClient) node(ctx context.Context, name string) (apiObject, error) {
 	return object, json.Unmarshal(body, &object)
 }
 
+// lastBoot is the ID of a node's last boot that the cluster knows of, empty if the node's object was deleted.
+func (c *apiClient) lastBoot(ctx context.Context, name string) (string, error) {
+	all, err := c.nodes(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range all {
+		if n.Metadata.Name == name {
+			return n.Status.NodeInfo.BootID, nil
+		}
+	}
+	return "", nil
+}
+
 // deployment reads one deployment.
 func (c *apiClient) deployment(ctx context.Context, namespace, name string) (apiObject, error) {
 	body, err := c.get(ctx, "/apis/apps/v1/namespaces/"+namespace+"/deployments/"+name)

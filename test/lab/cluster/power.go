@@ -40,7 +40,7 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	before, err := api.node(ctx, node)
+	before, err := api.lastBoot(ctx, node)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 			return err
 		}
 		// It may be ready still, of its last life: the API server takes 50 s to notice.
-		if now.Status.NodeInfo.BootID == before.Status.NodeInfo.BootID {
+		if now.Status.NodeInfo.BootID == before {
 			return errors.New("its kubelet has not reported yet")
 		}
 		if ready, message := now.condition("Ready"); !ready {

@@ -86,6 +86,20 @@ func inspectorSet(image string) *appsv1.DaemonSet {
 	}
 }
 
+// find notes which pods there are now: a node that was away may have another one.
+func (in *inspector) find(ctx context.Context) error {
+	list, err := in.cluster.typed.CoreV1().Pods(in.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, p := range list.Items {
+		if podReady(&p) {
+			in.pods[p.Spec.NodeName] = p.Name
+		}
+	}
+	return nil
+}
+
 // run runs a program on a node, in the inspector's pod.
 func (in *inspector) run(ctx context.Context, node string, program ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)

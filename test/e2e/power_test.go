@@ -58,7 +58,10 @@ func (b *bed) bystander() string {
 func (b *bed) reachable(node string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(usualLimit); ; time.Sleep(time.Second) {
-		_, err := b.nodes.run(b.t.Context(), node, "true")
+		err := b.nodes.find(b.t.Context())
+		if err == nil {
+			_, err = b.nodes.run(b.t.Context(), node, "true")
+		}
 		if err == nil {
 			return
 		}

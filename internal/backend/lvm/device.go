@@ -76,6 +76,10 @@ func (p *pool) bring(ctx context.Context, op string, i item) error {
 	}
 	if fresh || !d.Live {
 		err = i.group.Run(ctx, op+".lvchange", "lvchange", "--activate", "y", "--ignoreactivationskip", i.path())
+		if err != nil && strings.HasPrefix(i.lv.Type(), "raid") {
+			// For one, disks that failed one after another: the last that worked has written that the others failed.
+			err = fmt.Errorf("the kernel does not take raid %s, and its log says why (dmesg); if more of its disks failed than it can lack, restore it from a backup: %w", i.path(), err)
+		}
 		if err != nil || fresh {
 			return err
 		}

@@ -188,6 +188,40 @@ func TestRaidComesBack(t *testing.T) {
 	}
 }
 
+// TestRaidLost takes the disks of a raid one after another while it is written: the last of them says that
+// the others have failed, so the kernel refuses the raid for good. It is told so, and can still be deleted.
+func TestRaidLost(t *testing.T) {
+	if !lab.Run(t, guest(200*mib, 200*mib, 200*mib)) {
+		return
+	}
+	newGroup(t, "vg", 0, 1, 2)
+	b := openPool(t, host.New(), map[string]string{"volumeGroup": "vg", "layout": "raid5", "wipe": "none"})
+	defer b.Close()
+	create(t, b, "v", 16)
+	f := device(t, b, "v")
+	for disk := range 3 {
+		pull(t, disk)
+		for range 2 { // the second only goes on after the first one's failure is written
+			_, err := f.WriteAt(mark(0), 0)
+			t.Logf("without %d of 3 disks: %v", disk+1, err)
+		}
+		time.Sleep(time.Second) // beyond what a raid can lack, writes fail before it is written
+	}
+	f.Close()
+	push(t, 0, 1, 2)
+	_, err := b.(backend.Activator).Activate(t.Context(), "v")
+	t.Logf("it says: %v", err)
+	if !errs.Is(err, errs.Internal) || !strings.Contains(err.Error(), "dmesg") {
+		t.Errorf("a raid that the kernel refuses: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "v"); err != nil {
+		t.Errorf("it is not lost to its owner: %v", err)
+	}
+	if err := b.Delete(t.Context(), "v"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestThinPoolFull fills a thin pool to the brim: no data is lost, and with more room all goes on.
 func TestThinPoolFull(t *testing.T) {
 	if !lab.Run(t, guest(400*mib)) {

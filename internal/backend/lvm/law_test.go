@@ -50,7 +50,6 @@ func linear(t testing.TB, disk int) string {
 const skipped = 2048
 
 // sectors is the size of the mapping over a disk.
-
 func sectors(t testing.TB, disk int) int64 {
 	t.Helper()
 	size, err := host.New().DeviceSize("test", lab.DiskPath(disk))
@@ -60,20 +59,29 @@ func sectors(t testing.TB, disk int) int64 {
 	return size/512 - skipped
 }
 
-// pull makes a disk fail every read and write; push brings it back as it was.
-func pull(t testing.TB, disk int) {
+// pull makes disks fail every read and write, all at the same moment; push brings them back as they were.
+func pull(t testing.TB, disks ...int) {
 	t.Helper()
-	swap(t, disk, fmt.Sprintf("0 %d error", sectors(t, disk)))
+	swap(t, disks, func(disk int) string { return fmt.Sprintf("0 %d error", sectors(t, disk)) })
 }
 
-func push(t testing.TB, disk int) { t.Helper(); swap(t, disk, linear(t, disk)) }
-
-func swap(t testing.TB, disk int, table string) {
+func push(t testing.TB, disks ...int) {
 	t.Helper()
-	name := filepath.Base(pvPath(disk))
-	lab.Output(t, "dmsetup", "suspend", "--noflush", "--nolockfs", name)
-	lab.Output(t, "dmsetup", "load", name, "--table", table)
-	lab.Output(t, "dmsetup", "resume", name)
+	swap(t, disks, func(disk int) string { return linear(t, disk) })
+}
+
+// swap gives disks other tables. All stand still meanwhile: a raid whose disks go one after another may write
+// on the last of them that the others have failed, and is then lost for the kernel when they are back.
+func swap(t testing.TB, disks []int, table func(disk int) string) {
+	t.Helper()
+	each := func(do func(disk int, name string)) {
+		for _, d := range disks {
+			do(d, filepath.Base(pvPath(d)))
+		}
+	}
+	each(func(_ int, name string) { lab.Output(t, "dmsetup", "suspend", "--noflush", "--nolockfs", name) })
+	each(func(d int, name string) { lab.Output(t, "dmsetup", "load", name, "--table", table(d)) })
+	each(func(_ int, name string) { lab.Output(t, "dmsetup", "resume", name) })
 }
 
 func openPool(t testing.TB, h *host.Host, options map[string]string) backend.Backend {
@@ -142,14 +150,8 @@ func law(options map[string]string, disks []int, row int64) backendtest.Harness 
 
 func unreachable(t testing.TB, disks []int) (restore func()) {
 	t.Helper()
-	for _, d := range disks {
-		pull(t, d)
-	}
-	return func() {
-		for _, d := range disks {
-			push(t, d)
-		}
-	}
+	pull(t, disks...)
+	return func() { push(t, disks...) }
 }
 
 // strangers makes LVs of others: with no tags, with tags of their own, with a name like ours, and of

@@ -51,6 +51,8 @@ type view struct {
 	nodes    []v1alpha1.NodeStorage
 	volumes  []v1alpha1.NodeVolume
 	shots    []v1alpha1.NodeSnapshot
+	objects  map[string]bool // names of volumes
+	copies   map[string]bool // names of shots
 }
 
 // Find returns all orphans, sorted by their names.
@@ -59,13 +61,14 @@ func Find(ctx context.Context, r client.Reader, now time.Time) ([]Orphan, error)
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(v.stored(), v.unclaimed(), v.unstored())
+	stored := v.stored()
+	all := slices.Concat(stored, v.unclaimed(), v.unstored(stored))
 	slices.SortFunc(all, func(a, b Orphan) int { return cmp.Compare(a.Name(), b.Name()) })
 	return all, nil
 }
 
 func read(ctx context.Context, r client.Reader, now time.Time) (*view, error) {
-	v := &view{now: now, kinds: map[string]string{}, claimed: map[string]*corev1.PersistentVolume{}}
+	v := &view{now: now, kinds: map[string]string{}, claimed: map[string]*corev1.PersistentVolume{}, objects: map[string]bool{}, copies: map[string]bool{}}
 	var pools v1alpha1.PoolList
 	var nodes v1alpha1.NodeStorageList
 	var volumes v1alpha1.NodeVolumeList
@@ -78,6 +81,12 @@ func read(ctx context.Context, r client.Reader, now time.Time) (*view, error) {
 		}
 	}
 	v.nodes, v.volumes, v.shots = nodes.Items, volumes.Items, shots.Items
+	for i := range v.volumes {
+		v.objects[v.volumes[i].Name] = true
+	}
+	for i := range v.shots {
+		v.copies[v.shots[i].Name] = true
+	}
 	drivers := map[string]bool{}
 	for _, p := range pools.Items {
 		v.kinds[p.Name] = p.Spec.Kind
@@ -149,10 +158,11 @@ func (v *view) claimant(pool, id string, snapshot bool) string {
 
 // hasObject reports whether an object was made since the node looked.
 func (v *view) hasObject(o Orphan) bool {
+	name := v1alpha1.ObjectName(o.Pool, o.stored.ID)
 	if o.stored.SnapshotOf != "" {
-		return slices.ContainsFunc(v.shots, func(s v1alpha1.NodeSnapshot) bool { return s.Name == v1alpha1.ObjectName(o.Pool, o.stored.ID) })
+		return v.copies[name]
 	}
-	return slices.ContainsFunc(v.volumes, func(n v1alpha1.NodeVolume) bool { return n.Name == v1alpha1.ObjectName(o.Pool, o.stored.ID) })
+	return v.objects[name]
 }
 
 // unclaimed are objects that nothing of Kubernetes refers to, and those whose storage or node is gone.
@@ -199,12 +209,15 @@ func (v *view) judge(obj record.Object, snapshot, known bool) (o Orphan, ok bool
 	return o, true
 }
 
-// unstored are PersistentVolumes without an object, and not on any storage that answered.
-func (v *view) unstored() (all []Orphan) {
+// unstored are PersistentVolumes without an object, and not among what is stored on some node without one.
+func (v *view) unstored(stored []Orphan) (all []Orphan) {
+	listed := map[[2]string]bool{} // by pool and key
+	for _, o := range stored {
+		listed[[2]string{o.Pool, o.Key}] = true
+	}
 	for handle, claim := range v.claimed {
 		pool, id, ok := pv.VolumeOf(claim, claim.Spec.CSI.Driver)
-		known := slices.ContainsFunc(v.volumes, func(n v1alpha1.NodeVolume) bool { return n.Name == v1alpha1.ObjectName(pool, string(id)) })
-		if !ok || known || v.listed(pool, string(id)) {
+		if !ok || v.objects[v1alpha1.ObjectName(pool, string(id))] || listed[[2]string{pool, string(id)}] {
 			continue
 		}
 		size := claim.Spec.Capacity[corev1.ResourceStorage]
@@ -214,9 +227,4 @@ func (v *view) unstored() (all []Orphan) {
 		})
 	}
 	return all
-}
-
-// listed reports whether a volume is on the storage of some node and in no object.
-func (v *view) listed(pool, id string) bool {
-	return slices.ContainsFunc(v.stored(), func(o Orphan) bool { return o.Pool == pool && o.Key == id })
 }

@@ -10,16 +10,23 @@ import (
 // The calls of this file take requests that a pool has completed already, in another process: the one that
 // has no storage of its own and hands its work to this one. IDs and sizes are kept as they are.
 
-// CreateExact is [Pool.Create] for a complete request.
-func (p *Pool) CreateExact(ctx context.Context, r backend.Request) (backend.Volume, error) {
+// exact checks what a complete request says of a volume, and completes its parameters.
+func (p *Pool) exact(r backend.Request) (backend.Request, error) {
 	if _, err := backend.ParseID(string(r.ID)); err != nil {
-		return backend.Volume{}, err
+		return r, err
 	}
 	if err := checkName(r.Name); err != nil {
-		return backend.Volume{}, err
+		return r, err
 	}
 	var err error
-	if r.Parameters, err = backend.Complete("parameters", p.kind.Parameters, r.Parameters); err != nil {
+	r.Parameters, err = backend.Complete("parameters", p.kind.Parameters, r.Parameters)
+	return r, err
+}
+
+// CreateExact is [Pool.Create] for a complete request.
+func (p *Pool) CreateExact(ctx context.Context, r backend.Request) (backend.Volume, error) {
+	r, err := p.exact(r)
+	if err != nil {
 		return backend.Volume{}, err
 	}
 	if size, err := p.size(r.Size, 0); err != nil || size != r.Size {
@@ -36,14 +43,8 @@ func (p *Pool) ImportExact(ctx context.Context, from string, r backend.Request) 
 	if p.caps.Importer == nil {
 		return backend.Volume{}, errs.E(errs.Unsupported, "importFrom: %s volumes cannot be made of what is there", p.kind.Name)
 	}
-	if _, err := backend.ParseID(string(r.ID)); err != nil {
-		return backend.Volume{}, err
-	}
-	if err := checkName(r.Name); err != nil {
-		return backend.Volume{}, err
-	}
-	var err error
-	if r.Parameters, err = backend.Complete("parameters", p.kind.Parameters, r.Parameters); err != nil {
+	r, err := p.exact(r)
+	if err != nil {
 		return backend.Volume{}, err
 	}
 	return operate(ctx, p, "import", []string{string(r.ID)}, func(ctx context.Context) (backend.Volume, error) {

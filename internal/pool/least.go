@@ -18,18 +18,22 @@ func leastFor(fileSystem string) int64 {
 	return 0
 }
 
+// leastForAll is what the file system that needs most of all needs, and which that is.
+func leastForAll(fileSystems []string) (least int64, which string) {
+	for _, fileSystem := range fileSystems {
+		if n := leastFor(fileSystem); n > least {
+			least, which = n, fileSystem
+		}
+	}
+	return least, which
+}
+
 // required is what is asked for, or more if what is to be on the volume needs more. errs.OutOfRange if the limit does
 // not allow that.
 func (r VolumeRequest) required(encrypted bool) (int64, error) {
-	least, what := int64(0), ""
-	for _, fileSystem := range r.FileSystems {
-		if n := leastFor(fileSystem); n > least {
-			least, what = n, fileSystem
-		}
-	}
+	least, what := leastForAll(r.FileSystems)
 	if encrypted {
-		least += headerSize
-		least = max(least, 2*headerSize)
+		least = max(least+headerSize, 2*headerSize)
 	}
 	switch {
 	case r.Limit > 0 && r.Limit < least && r.Required >= 0:
@@ -42,10 +46,8 @@ func (r VolumeRequest) required(encrypted bool) (int64, error) {
 
 // Smallest is the least limit with which Create finds a size for a volume with file systems, in bytes.
 func (p *Pool) Smallest(fileSystems []string) int64 {
-	least := max(p.kind.MinSize, 1)
-	for _, fileSystem := range fileSystems {
-		least = max(least, leastFor(fileSystem))
-	}
+	least, _ := leastForAll(fileSystems)
+	least = max(least, p.kind.MinSize, 1)
 	unit := p.kind.Granularity
 	return (least + unit - 1) / unit * unit
 }

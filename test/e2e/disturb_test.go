@@ -92,7 +92,7 @@ func killedWhileExpanding(b *bed) {
 	b.timed = false
 	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), "", "")
 	sum := b.write("pod", dataFile, dataMiB)
-	b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, b.driver.Larger))
+	b.request("data", b.driver.Larger)
 	await(b, one(claims, b.ns, "data"), "the expansion to begin", func(c *corev1.PersistentVolumeClaim) (bool, string) {
 		return c != nil && len(c.Status.Conditions) > 0, describeClaim(c)
 	})

@@ -42,9 +42,9 @@ func newInspector(t *testing.T, c *Cluster, nodes []string) *inspector {
 	ctx, cancel := context.WithTimeout(t.Context(), usualLimit)
 	defer cancel()
 	err = c.follow(ctx, selection{resource: pods, namespace: ns.Name}, func(now current) bool {
-		for name, u := range now {
-			if pod, err := typed[corev1.Pod](u); err == nil && podReady(pod) {
-				in.pods[pod.Spec.NodeName] = name
+		for _, u := range now {
+			if pod, err := typed[corev1.Pod](u); err == nil {
+				in.note(pod)
 			}
 		}
 		for _, node := range nodes {
@@ -93,11 +93,15 @@ func (in *inspector) find(ctx context.Context) error {
 		return err
 	}
 	for _, p := range list.Items {
-		if podReady(&p) {
-			in.pods[p.Spec.NodeName] = p.Name
-		}
+		in.note(&p)
 	}
 	return nil
+}
+
+func (in *inspector) note(p *corev1.Pod) {
+	if podReady(p) {
+		in.pods[p.Spec.NodeName] = p.Name
+	}
 }
 
 // run runs a program on a node, in the inspector's pod.

@@ -19,6 +19,19 @@ func (b *bed) driverPods(labels, node string) selection {
 	return s
 }
 
+// driverPodsOn lists pods of the driver as they are now, on one node or on all.
+func (b *bed) driverPodsOn(labels, node string) []corev1.Pod {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
+	defer cancel()
+	s := b.driverPods(labels, node)
+	list, err := b.cluster.typed.CoreV1().Pods(s.namespace).List(ctx, metav1.ListOptions{LabelSelector: s.labels, FieldSelector: s.fields})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return list.Items
+}
+
 // kill ends the driver on a node with SIGKILL, then deletes its pod: a container that the kubelet restarts in
 // place waits longer each time, and one test must not slow the next.
 func (b *bed) kill(node string) {
@@ -39,15 +52,10 @@ func (b *bed) deleteDriverPods(node string) map[types.UID]bool {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
 	defer cancel()
-	s := b.driverPods(b.driver.Pods, node)
-	list, err := s.in(b.cluster).List(ctx, metav1.ListOptions{LabelSelector: s.labels, FieldSelector: s.fields})
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	old, none := map[types.UID]bool{}, int64(0)
-	for _, p := range list.Items {
-		old[p.GetUID()] = true
-		if err := s.in(b.cluster).Delete(ctx, p.GetName(), metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
+	for _, p := range b.driverPodsOn(b.driver.Pods, node) {
+		old[p.UID] = true
+		if err := b.cluster.typed.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
 			b.t.Fatal(err)
 		}
 	}

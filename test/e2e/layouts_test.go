@@ -6,9 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // classesChoosePools has a volume in each of the driver's pools, and asks the storage where and how it lies.
@@ -57,12 +55,8 @@ func thinPromises(b *bed) {
 // metricsAgree compares what the driver says of a pool's room with what the storage says.
 func metricsAgree(b *bed) {
 	m := b.driver.Room
-	s := b.driverPods(b.driver.NodePods, "")
-	list, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, p := range list.Items {
+	all := b.driverPodsOn(b.driver.NodePods, "")
+	for _, p := range all {
 		said := b.metric(&p, m.Metric)
 		out, err := b.nodes.run(b.t.Context(), p.Spec.NodeName, m.Program...)
 		if err != nil {
@@ -72,8 +66,8 @@ func metricsAgree(b *bed) {
 			b.t.Errorf("node %s: %s is %d; %v says %d", p.Spec.NodeName, m.Metric, said, m.Program, is)
 		}
 	}
-	if len(list.Items) != len(b.nodes.pods) {
-		b.t.Errorf("%d pods of the driver on %d nodes", len(list.Items), len(b.nodes.pods))
+	if len(all) != len(b.nodes.pods) {
+		b.t.Errorf("%d pods of the driver on %d nodes", len(all), len(b.nodes.pods))
 	}
 }
 
@@ -101,7 +95,7 @@ func (b *bed) metric(p *corev1.Pod, sample string) int64 {
 // fiftyClaims are made at once, on whichever node, as raw volumes that cost next to nothing.
 func fiftyClaims(b *bed) {
 	const many = 50
-	class := ofClass(b.class("at-once", func(c *storagev1.StorageClass) { atOnce(c) }))
+	class := ofClass(b.class("at-once", atOnce))
 	for i := range many {
 		b.createClaim(b.claim(fmt.Sprintf("claim-%02d", i), "32Mi", class, asBlock))
 	}

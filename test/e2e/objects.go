@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -281,6 +282,18 @@ func (b *bed) patch(s selection, name, change string) {
 	if _, err := s.in(b.cluster).Patch(ctx, name, types.MergePatchType, []byte(change), metav1.PatchOptions{}); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// request has a claim ask for a size.
+func (b *bed) request(claim, size string) {
+	b.t.Helper()
+	b.patch(selection{resource: claims, namespace: b.ns}, claim, fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, size))
+}
+
+// volume is a PersistentVolume that is there.
+func (b *bed) volume(name string) *corev1.PersistentVolume {
+	b.t.Helper()
+	return await(b, one(volumes, "", name), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
 }
 
 // exec runs a program in a pod and returns what it prints.

@@ -37,13 +37,8 @@ func hasPower(c Can) bool {
 // bystander is a node that the driver's controller is not on, so that only the node is missing.
 func (b *bed) bystander() string {
 	b.t.Helper()
-	s := b.driverPods(b.driver.Pods, "")
-	list, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels})
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	busy := map[string]int{}
-	for _, p := range list.Items {
+	for _, p := range b.driverPodsOn(b.driver.Pods, "") {
 		busy[p.Spec.NodeName]++
 	}
 	for node := range b.nodes.pods {
@@ -129,8 +124,7 @@ func nodeLost(b *bed) {
 // objectOf is the NodeVolume of a volume.
 func (b *bed) objectOf(volume string) string {
 	b.t.Helper()
-	v := await(b, one(volumes, "", volume), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
-	return strings.Replace(v.Spec.CSI.VolumeHandle, ":", ".", 1)
+	return strings.Replace(b.volume(volume).Spec.CSI.VolumeHandle, ":", ".", 1)
 }
 
 // awaitLost waits for a NodeVolume to be said to be lost, or to be there again.
@@ -190,13 +184,8 @@ func apiServerAway(b *bed) {
 // nodePodsOf are the driver's pods on nodes, with how often their containers were restarted.
 func (b *bed) nodePodsOf() map[types.UID]int32 {
 	b.t.Helper()
-	s := b.driverPods(b.driver.NodePods, "")
-	list, err := b.cluster.typed.CoreV1().Pods(b.driver.Namespace).List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels})
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	restarts := map[types.UID]int32{}
-	for _, p := range list.Items {
+	for _, p := range b.driverPodsOn(b.driver.NodePods, "") {
 		for _, c := range p.Status.ContainerStatuses {
 			restarts[p.UID] += c.RestartCount
 		}

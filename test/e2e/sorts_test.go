@@ -101,7 +101,7 @@ func immediate(b *bed) {
 // nodeOf is the node that a volume is on, by its affinity.
 func (b *bed) nodeOf(volume string) string {
 	b.t.Helper()
-	v := await(b, one(volumes, "", volume), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
+	v := b.volume(volume)
 	if v.Spec.NodeAffinity == nil || v.Spec.NodeAffinity.Required == nil || len(v.Spec.NodeAffinity.Required.NodeSelectorTerms) != 1 {
 		b.t.Fatalf("the volume is on no one node: %+v", v.Spec.NodeAffinity)
 	}
@@ -297,13 +297,8 @@ func (b *bed) wantLimits(p *corev1.Pod, want string) {
 func (b *bed) awaitLog(node, says string) {
 	b.t.Helper()
 	since := metav1.NewTime(b.started)
-	s := b.driverPods(b.driver.NodePods, node)
 	core := b.cluster.typed.CoreV1().Pods(b.driver.Namespace)
-	list, err := core.List(b.t.Context(), metav1.ListOptions{LabelSelector: s.labels, FieldSelector: s.fields})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, p := range list.Items {
+	for _, p := range b.driverPodsOn(b.driver.NodePods, node) {
 		data, err := core.GetLogs(p.Name, &corev1.PodLogOptions{Container: b.driver.Program, SinceTime: &since}).DoRaw(b.t.Context())
 		if err == nil && strings.Contains(string(data), says) {
 			return

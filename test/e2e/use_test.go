@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +39,7 @@ func dataOutlivesPod(b *bed) {
 func (b *bed) grow(claim, pod string, seen func(pod string) int64) {
 	b.t.Helper()
 	start := time.Now()
-	b.patch(selection{resource: claims, namespace: b.ns}, claim, fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, b.driver.Larger))
+	b.request(claim, b.driver.Larger)
 	b.awaitGrown(claim, pod, seen)
 	b.time(timings.Expanded, start)
 }
@@ -130,7 +129,7 @@ func expandTooFar(b *bed) {
 	b.timed = false
 	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), "", "")
 	sum := b.write("pod", dataFile, dataMiB)
-	b.patch(selection{resource: claims, namespace: b.ns}, "data", `{"spec":{"resources":{"requests":{"storage":"14Ti"}}}}`)
+	b.request("data", "14Ti")
 	b.awaitEvent("data", "VolumeResizeFailed", b.driver.FullSays)
 	b.grow("data", "pod", b.fileSystemSize)
 	b.verify("pod", dataFile, dataMiB, sum)

@@ -63,8 +63,7 @@ func unevenSize(b *bed) {
 	uneven := func(more int64) string { return fmt.Sprint(size.Value() + more) }
 	c, _ := b.launch(b.claim("data", uneven(1), asBlock), b.pod("pod", "data", withDevice), "", "")
 	agree := func(c *corev1.PersistentVolumeClaim, least int64) (claim, volume int64) {
-		v := await(b, one(volumes, "", c.Spec.VolumeName), "the volume", func(v *corev1.PersistentVolume) (bool, string) { return v != nil, "absent" })
-		claim, volume = c.Status.Capacity.Storage().Value(), v.Spec.Capacity.Storage().Value()
+		claim, volume = c.Status.Capacity.Storage().Value(), b.volume(c.Spec.VolumeName).Spec.Capacity.Storage().Value()
 		if device := b.deviceSize("pod"); claim < least || volume < claim || volume != device {
 			b.t.Errorf("%d bytes were asked for; the claim says %d, the volume %d, the device has %d", least, claim, volume, device)
 		}
@@ -77,7 +76,7 @@ func unevenSize(b *bed) {
 		return
 	}
 	const more = 100<<20 + 1
-	b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, uneven(more)))
+	b.request("data", uneven(more))
 	c = await(b, one(claims, b.ns, "data"), "the claim to have grown", func(c *corev1.PersistentVolumeClaim) (bool, string) {
 		return c != nil && c.Status.Capacity.Storage().Value() >= size.Value()+more, describeClaim(c)
 	})
@@ -90,7 +89,7 @@ func expandUnused(b *bed) {
 	b.launch(b.claim("data", b.driver.Size), b.pod("first", "data"), "", "")
 	sum := b.write("first", dataFile, dataMiB)
 	b.deletePod("first")
-	b.patch(selection{resource: claims, namespace: b.ns}, "data", fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, b.driver.Larger))
+	b.request("data", b.driver.Larger)
 	want := apiresource.MustParse(b.driver.Larger)
 	await(b, one(claims, b.ns, "data"), "the file system to be all that is missing", func(c *corev1.PersistentVolumeClaim) (bool, string) {
 		if c == nil {

@@ -38,7 +38,7 @@ fuzz: ## feed every parser for FUZZTIME (default 30s) each
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: packages ## measure Dozo, into coverage/bench.json and a table (as root, about 12 minutes; on an idle machine)
+bench: packages ## measure Dozo, into coverage/bench.json and a table (as root, about 6 minutes; on an idle machine)
 	hack/bench.sh
 
 .PHONY: packages

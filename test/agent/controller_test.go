@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -168,6 +169,15 @@ func (b *bed) testPlace() {
 	b.until("the clone is sent to its source", func() bool { return node("clone") == "n1" })
 	if n := node("blank"); n != "" {
 		b.t.Errorf("a claim for a blank volume was sent to %s", n)
+	}
+
+	// As external-provisioner does when the volume cannot be made there; what it writes into its own cache
+	// afterwards must not overwrite what is said next.
+	taken := time.Now()
+	b.must(b.Client.Patch(ctx, clone, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"volume.kubernetes.io/selected-node":null}}}`))))
+	b.until("the clone is sent there again", func() bool { return node("clone") == "n1" })
+	if after := time.Since(taken); after < time.Second {
+		b.t.Errorf("it was sent there again after %v, while external-provisioner may still be at it", after)
 	}
 }
 

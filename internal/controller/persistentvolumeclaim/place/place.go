@@ -10,18 +10,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/dozo-dev/dozo/internal/claims"
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// again is how soon a claim is looked at again whose source is not there yet. Snapshots are other people's
-// types, which a cluster may lack, so they are not watched.
+// again is how soon a claim is looked at again whose source is not there yet, or that no volume could be made for.
+// Snapshots are other people's types, which a cluster may lack, so they are not watched.
 const again = 2 * time.Second
 
 // Reconciler places the claims of one driver.
@@ -36,13 +38,35 @@ type Reconciler struct {
 func (r *Reconciler) Add(mgr manager.Manager) error {
 	r.client = mgr.GetClient()
 	r.sources = claims.Sources{Cache: mgr.GetClient(), Live: mgr.GetAPIReader()}
-	copies := predicate.NewPredicateFuncs(func(o client.Object) bool {
-		c, ok := o.(*corev1.PersistentVolumeClaim)
-		return ok && waits(c)
-	})
 	return builder.ControllerManagedBy(mgr).Named("persistentvolumeclaim-place").
-		For(&corev1.PersistentVolumeClaim{}, builder.WithPredicates(copies)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.TypedFuncs[client.Object, reconcile.Request]{CreateFunc: created, UpdateFunc: updated}).
 		Complete(r)
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+func created(_ context.Context, e event.CreateEvent, q queue) {
+	if c, ok := e.Object.(*corev1.PersistentVolumeClaim); ok && waits(c) {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
+	}
+}
+
+// updated leaves a claim alone for a while that external-provisioner has just taken a node from, because its
+// volume could not be made there. That writes the claim into its own cache once the API server has answered
+// (rescheduleProvisioning in sig-storage-lib-external-provisioner, v13.0.0 and before): a node that was set
+// meanwhile is overwritten there, and the claim never looked at again.
+func updated(_ context.Context, e event.UpdateEvent, q queue) {
+	before, _ := e.ObjectOld.(*corev1.PersistentVolumeClaim)
+	c, ok := e.ObjectNew.(*corev1.PersistentVolumeClaim)
+	if !ok || !waits(c) {
+		return
+	}
+	request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)}
+	if before != nil && claims.SelectedNode(before) != "" {
+		q.AddAfter(request, again)
+		return
+	}
+	q.Add(request)
 }
 
 // waits reports whether a claim is a copy that no node was chosen for.

@@ -25,6 +25,7 @@ type Image struct {
 	Cmd        []string
 	Env        []string
 	Files      *FileTree
+	Layer      []byte // a tar archive instead of Files
 }
 
 const (
@@ -89,9 +90,12 @@ func (w *archiveWriter) writeAll(images []Image) error {
 
 // image writes one image's layer, configuration and manifest.
 func (w *archiveWriter) image(image Image) (descriptor, error) {
-	layer, err := image.Files.layer()
-	if err != nil {
-		return descriptor{}, err
+	layer := image.Layer
+	if layer == nil {
+		var err error
+		if layer, err = image.Files.layer(); err != nil {
+			return descriptor{}, err
+		}
 	}
 	layerDescriptor, err := w.blob(layerType, layer)
 	if err != nil {

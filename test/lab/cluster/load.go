@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dozo-dev/dozo/test/lab/agent"
+	"github.com/dozo-dev/dozo/test/lab/uml"
 )
 
 // LoadArchive imports an OCI or docker archive on every node.
@@ -81,12 +82,16 @@ type ImageRequest struct {
 	Shell    bool     // with a shell and the usual tools
 	Programs []string // programs of this machine, with their libraries
 	Files    []string // FILE:/PATH; the first one is the entrypoint
+	Packages []string // Debian's, with what they need, and nothing else of the above
 }
 
 // Image assembles what was asked for.
 func (r ImageRequest) Image(ctx context.Context) (Image, error) {
 	if !strings.Contains(r.Name, ":") {
 		return Image{}, fmt.Errorf("image name %q has no tag: a node would try to pull it; use %sNAME:TAG", r.Name, localRegistry)
+	}
+	if len(r.Packages) > 0 {
+		return r.ofPackages(ctx)
 	}
 	tree := NewFileTree()
 	if r.Shell {
@@ -119,6 +124,29 @@ func (r ImageRequest) Image(ctx context.Context) (Image, error) {
 		return Image{}, errors.New("an image needs a file or a shell")
 	}
 	return image, nil
+}
+
+// ofPackages assembles an image as Debian itself would be installed. A program that compiles for a database
+// while it runs is left out: it is half of the image.
+func (r ImageRequest) ofPackages(ctx context.Context) (Image, error) {
+	if r.Shell || len(r.Programs)+len(r.Files) > 0 {
+		return Image{}, errors.New("an image of packages has no other files: they have all that they need")
+	}
+	suite, err := uml.HostSuite()
+	if err != nil {
+		return Image{}, err
+	}
+	dir, err := os.MkdirTemp("", "lab-image-")
+	if err != nil {
+		return Image{}, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "layer.tar")
+	if err := uml.Debian(ctx, suite, r.Packages, file, "--dpkgopt=path-exclude=*/libLLVM*"); err != nil {
+		return Image{}, err
+	}
+	layer, err := os.ReadFile(file)
+	return Image{Names: []string{r.Name}, Cmd: []string{"/bin/sh"}, Layer: layer}, err
 }
 
 // Images lists the references in the nodes' image stores.

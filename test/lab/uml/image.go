@@ -55,7 +55,7 @@ func CacheDir() (string, error) {
 // returns the path of the file. It has the packages of guest-packages.txt and
 // the extra ones. Of several processes one builds and the others wait.
 func Image(ctx context.Context, cache string, extra []string) (string, error) {
-	suite, err := hostSuite()
+	suite, err := HostSuite()
 	if err != nil {
 		return "", err
 	}
@@ -95,9 +95,9 @@ func imageKey(suite string, packages []string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))[:16]
 }
 
-// hostSuite is the host's Debian release: the test binary may be linked to its
+// HostSuite is the host's Debian release: the test binary may be linked to its
 // C library, and its package sources are the ones that are set up.
-func hostSuite() (string, error) {
+func HostSuite() (string, error) {
 	text, err := os.ReadFile("/etc/os-release")
 	if err != nil {
 		return "", err
@@ -144,8 +144,18 @@ func buildImage(ctx context.Context, cache, path, suite string, packages []strin
 	return nil
 }
 
-// makeTree installs the packages below dir/root from the host's own package sources.
+// makeTree installs the packages below dir/root.
 func makeTree(ctx context.Context, dir, suite string, packages []string) error {
+	root := filepath.Join(dir, "root")
+	if err := Debian(ctx, suite, packages, root); err != nil {
+		return err
+	}
+	return finishTree(root)
+}
+
+// Debian installs packages and what they need from the host's own package sources: into a directory, or
+// into an archive if the name ends with ".tar". Manuals and what packages only recommend are left out.
+func Debian(ctx context.Context, suite string, packages []string, into string, options ...string) error {
 	sources, err := HostOutput(ctx, nil, "apt-get", "indextargets",
 		"--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages", "Origin: Debian")
 	if err != nil {
@@ -154,7 +164,6 @@ func makeTree(ctx context.Context, dir, suite string, packages []string) error {
 	if len(bytes.TrimSpace(sources)) == 0 {
 		return errors.New("apt knows no Debian package source: run apt-get update")
 	}
-	root := filepath.Join(dir, "root")
 	args := []string{"--variant=minbase", "--mode=root", "--skip=check/empty", "--quiet",
 		"--aptopt=APT::Install-Recommends \"false\"",
 		"--aptopt=Acquire::Languages \"none\"",
@@ -162,11 +171,12 @@ func makeTree(ctx context.Context, dir, suite string, packages []string) error {
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
-		"--include=" + strings.Join(packages, ","), suite, root, "-"}
+		"--include=" + strings.Join(packages, ",")}
+	args = append(append(args, options...), suite, into, "-")
 	if _, err := HostOutput(ctx, bytes.NewReader(sources), "mmdebstrap", args...); err != nil {
 		return fmt.Errorf("%w; if a package was not found, run apt-get update and look it up with apt-cache policy", err)
 	}
-	return finishTree(root)
+	return nil
 }
 
 // finishTree adds the lab's own files.

@@ -27,6 +27,10 @@ func loadImage(ctx context.Context, lab *cluster.Lab, args []string) error {
 		request.Programs = append(request.Programs, name)
 		return nil
 	})
+	flags.Func("package", "Debian package to install with all that it needs; may be repeated", func(name string) error {
+		request.Packages = append(request.Packages, name)
+		return nil
+	})
 	flags.Parse(args)
 	if request.Name != "" {
 		request.Files = flags.Args()
@@ -37,7 +41,7 @@ func loadImage(ctx context.Context, lab *cluster.Lab, args []string) error {
 		return lab.LoadImage(ctx, image)
 	}
 	if flags.NArg() == 0 {
-		return errors.New("load-image: name an archive, or --name and files")
+		return errors.New("load-image: name an archive, or --name and files or packages")
 	}
 	for _, archive := range flags.Args() {
 		if err := lab.LoadArchive(ctx, archive); err != nil {

@@ -43,6 +43,8 @@ const usage = `usage: lab VERB
                              assemble an image from files and this machine's
                              programs and import it on every node; the first
                              file is the entrypoint
+  load-image --name REF --package NAME...
+                             or from Debian packages, postgresql say
   e2e --driver FILE [--focus RE] [--skip RE] [--procs N] [--out DIR]
                              the upstream storage suite for a CSI driver
 `

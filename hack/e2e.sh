@@ -49,6 +49,7 @@ lvm) # the empty disks of each node are its volume groups
 	done
 	values='--values test/lab/lvm-values.yaml' ;;
 esac
+[ -z "${DOZO_E2E_EXTENDER:-}" ] || values="$values --values test/lab/scheduling-values.yaml"
 # shellcheck disable=SC2086 # no blanks in it
 bin/lab install $values
 KUBECONFIG=$(bin/lab env | sed -n "s/^export KUBECONFIG='\(.*\)'$/\1/p")

@@ -144,10 +144,15 @@ func allRestarted(b *bed) {
 // awaitEvent waits for an Event on a claim that has a reason and says something.
 func (b *bed) awaitEvent(claim, reason, says string) {
 	b.t.Helper()
+	b.awaitEventOn("PersistentVolumeClaim", claim, reason, says)
+}
+
+func (b *bed) awaitEventOn(kind, name, reason, says string) {
+	b.t.Helper()
 	said := ""
 	ctx, cancel := context.WithTimeout(b.t.Context(), usualLimit)
 	defer cancel()
-	s := selection{resource: events, namespace: b.ns, fields: "involvedObject.name=" + claim + ",involvedObject.kind=PersistentVolumeClaim"}
+	s := selection{resource: events, namespace: b.ns, fields: "involvedObject.name=" + name + ",involvedObject.kind=" + kind}
 	err := b.cluster.follow(ctx, s, func(now current) bool {
 		for _, u := range now {
 			e, err := typed[corev1.Event](u)
@@ -158,7 +163,7 @@ func (b *bed) awaitEvent(claim, reason, says string) {
 		return strings.Contains(said, says)
 	})
 	if err != nil {
-		b.t.Fatalf("no Event on the PVC says %q; it says: %q", says, said)
+		b.t.Fatalf("no Event on %s %s says %q; it says: %q", kind, name, says, said)
 	}
 	b.t.Logf("the Event: %s", said)
 }

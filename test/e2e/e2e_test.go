@@ -86,6 +86,7 @@ func disturbScenarios() []scenario {
 		{name: "all driver pods restarted", run: allRestarted},
 		{name: "metrics agree with the storage", needs: func(c Can) bool { return c.Layouts }, run: metricsAgree},
 		{name: "exact fit", needs: func(c Can) bool { return c.Capacity && c.Block }, run: exactFit},
+		{name: "sum of claims", needs: func(c Can) bool { return hasExtender(c) && c.Capacity && c.Block }, run: sumOfClaims},
 		{name: "full", needs: func(c Can) bool { return c.Capacity }, run: full},
 		{name: "twenty at once", run: twentyAtOnce},
 		{name: "fifty claims at once", needs: func(c Can) bool { return c.Block && c.NodeBound }, run: fiftyClaims},

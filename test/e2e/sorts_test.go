@@ -66,6 +66,10 @@ func inlineVolume(b *bed) {
 // inlineTooLarge is refused by the pool's limit, in words that say so, and leaves nothing.
 func inlineTooLarge(b *bed) {
 	b.createPod(b.pod("pod", "", b.inline("1Ti")))
+	if hasExtender(b.driver.Can) { // which knows that no node has so much, and the pod gets none
+		b.awaitEventOn("Pod", "pod", "FailedScheduling", "has no room for 1Ti")
+		return
+	}
 	type event struct {
 		Message string `json:"message"`
 	}

@@ -108,13 +108,34 @@ func (s *spec) startControllers(sup *supervisor) error {
 	); err != nil {
 		return err
 	}
-	return sup.start("kube-scheduler", filepath.Join(s.Bin, "kube-scheduler"),
-		"--kubeconfig="+pki("scheduler.kubeconfig"),
+	config := filepath.Join(s.Run, "kube-scheduler.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, schedulerConfig, pki("scheduler.kubeconfig")), 0o644); err != nil {
+		return err
+	}
+	return sup.start("kube-scheduler", filepath.Join(s.Bin, "kube-scheduler"), "--config="+config,
 		"--authentication-kubeconfig="+pki("scheduler.kubeconfig"),
 		"--authorization-kubeconfig="+pki("scheduler.kubeconfig"),
-		"--cert-dir="+s.pkiDir(), "--leader-elect=false", "--v=1",
+		"--cert-dir="+s.pkiDir(), "--v=1",
 	)
 }
+
+// schedulerConfig has Dozo's extender, which is only asked about pods that Dozo's webhook marked: nothing changes
+// where neither is installed. The address is the one in test/lab/scheduling-values.yaml.
+const schedulerConfig = `apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection: {kubeconfig: %q}
+leaderElection: {leaderElect: false}
+extenders:
+- urlPrefix: http://10.96.0.251:9251
+  filterVerb: filter
+  prioritizeVerb: prioritize
+  nodeCacheCapable: true
+  weight: 1
+  httpTimeout: 5s
+  ignorable: false
+  managedResources:
+  - {name: dozo.dev/storage, ignoredByScheduler: true}
+`
 
 // startNodes starts nodes of either kind.
 func (s *spec) startNodes(events *os.File, sup *supervisor) error {

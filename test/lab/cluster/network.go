@@ -36,6 +36,8 @@ func clusterNetwork(ctx context.Context, s *spec) error {
 	for _, n := range s.Nodes {
 		lines = append(lines, fmt.Sprintf("route add %s via %s", n.podSubnet(), n.address()))
 	}
+	// Services, which kube-scheduler's extender is one of, are known by kube-proxy, and that is on nodes only.
+	lines = append(lines, fmt.Sprintf("route add %s via %s", serviceNetwork, s.Nodes[0].address()))
 	if err := ipBatch(ctx, lines...); err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ esac
 [ -z "${DOZO_E2E_EXTENDER:-}" ] || values="$values --values test/lab/scheduling-values.yaml"
 # shellcheck disable=SC2086 # no blanks in it
 bin/lab install $values
+if [ -n "${DOZO_E2E_DATABASE:-}" ]; then
+	bin/lab load-image --name "$DOZO_E2E_DATABASE" --package postgresql --package procps
+fi
 KUBECONFIG=$(bin/lab env | sed -n "s/^export KUBECONFIG='\(.*\)'$/\1/p")
 export KUBECONFIG
 

@@ -88,6 +88,7 @@ func disturbScenarios() []scenario {
 		{name: "exact fit", needs: func(c Can) bool { return c.Capacity && c.Block }, run: exactFit},
 		{name: "sum of claims", needs: func(c Can) bool { return hasExtender(c) && c.Capacity && c.Block }, run: sumOfClaims},
 		{name: "full", needs: func(c Can) bool { return c.Capacity }, run: full},
+		{name: "database", needs: hasDatabase, run: database},
 		{name: "twenty at once", run: twentyAtOnce},
 		{name: "fifty claims at once", needs: func(c Can) bool { return c.Block && c.NodeBound }, run: fiftyClaims},
 		{name: "API server away", needs: hasLab, run: apiServerAway},

@@ -35,6 +35,7 @@ type Config struct {
 	Pool    string            // its name
 	Node    string            // the node this process runs on
 	Options map[string]string // those the kind declares, each present
+	Secrets map[string][]byte // of a kind that logs in somewhere, by the keys that its documentation names; never logged
 	Log     *slog.Logger      // for what a person should know and no error says; nil: nowhere
 }
 

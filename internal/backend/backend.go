@@ -95,7 +95,8 @@ type GroupSnapshotter interface {
 type Attacher interface {
 	// Attach admits a node and returns how it reaches the volume. Called again for the same node, it
 	// returns the same. errs.InUse, with the other node's name, while another node is admitted, unless r is
-	// shared; errs.NotFound if there is no such volume.
+	// shared; errs.NotFound if there is no such volume; errs.Exists if the node was admitted to read only, or to write too, and
+	// r asks for the other: a backend that ignores r.ReadOnly does not say so.
 	Attach(ctx context.Context, id ID, r AttachRequest) (Access, error)
 	// Detach shuts a node out ("" = all nodes): when it returns, nothing that the node sends changes the volume. A node that was
 	// not admitted is no error, nor is a volume that is gone.

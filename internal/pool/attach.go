@@ -17,10 +17,13 @@ func (p *Pool) Attach(ctx context.Context, id backend.ID, r backend.AttachReques
 	}
 	return operate(ctx, p, "attach", []string{string(id)}, func(ctx context.Context) (backend.Access, error) {
 		a, err := p.caps.Attacher.Attach(ctx, id, r)
-		if err == nil {
-			err = a.Check()
+		if err != nil {
+			return backend.Access{}, err
 		}
-		return a, err
+		if err := a.Check(); err != nil { // it was no caller who is wrong
+			return backend.Access{}, errs.E(errs.Internal, "volume %s: the backend gave a wrong %w", id, err)
+		}
+		return a, nil
 	})
 }
 

@@ -48,7 +48,8 @@ func (s *Set) Use(ctx context.Context, spec Spec) error {
 }
 
 func same(a, b Spec) bool {
-	return a.Name == b.Name && a.Kind == b.Kind && a.Socket == b.Socket && maps.Equal(a.Options, b.Options)
+	return a.Name == b.Name && a.Kind == b.Kind && a.Socket == b.Socket && maps.Equal(a.Options, b.Options) &&
+		a.SecretDir == b.SecretDir && a.Secrets.Equal(b.Secrets)
 }
 
 // final reports whether an attempt that failed so would fail again.

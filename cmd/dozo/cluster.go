@@ -15,8 +15,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -147,7 +149,8 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,
 		LeaderElectionID: o.kind.Name + ".dozo.dev", LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
-		Logger: logr.FromSlogHandler(o.log.Handler()),
+		Logger:     logr.FromSlogHandler(o.log.Handler()),
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)}, // names are for metrics that nobody gets; a test starts it twice
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,7 +46,8 @@ type Follower struct {
 	Live      client.WithWatch // Secrets; must not cache, since a cache wants to list them all
 	Log       *slog.Logger
 
-	changed chan event.GenericEvent // Pools to look at again
+	changed chan event.GenericEvent // Pools to follow anew
+	reports chan event.GenericEvent // Pools to report on anew
 
 	mu      sync.Mutex
 	unread  map[string]error              // why the Secret of a Pool could not be read, by the Pool's name
@@ -54,7 +56,8 @@ type Follower struct {
 
 // Add has the manager run it, on every replica: each serves its own calls.
 func (f *Follower) Add(mgr manager.Manager) error {
-	f.changed = make(chan event.GenericEvent)
+	f.changed, f.reports = make(chan event.GenericEvent), make(chan event.GenericEvent, 100)
+	f.Pools.OnChange(f.report)
 	f.unread, f.watched = map[string]error{}, map[string]context.CancelFunc{}
 	if err := mgr.Add(watches{f}); err != nil {
 		return err
@@ -143,6 +146,15 @@ func (f *Follower) setUnread(name string, err error) {
 		return
 	}
 	f.unread[name] = err
+	f.report(name)
+}
+
+// report has a Pool reported on soon, by the replica that does so.
+func (f *Follower) report(name string) {
+	select {
+	case f.reports <- event.GenericEvent{Object: &v1alpha1.Pool{ObjectMeta: metav1.ObjectMeta{Name: name}}}:
+	default: // this replica is not the leader, or asks all of them anyway
+	}
 }
 
 // state is a pool as it is; its Err says why it is not as its object and Secret say.

@@ -8,12 +8,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -34,29 +32,21 @@ const (
 	soon       = time.Second // when one is being opened
 )
 
-// Reporter writes into the Pools of a [Follower] how they are.
+// Reporter writes into the Pools of a [Follower], which is added first, how they are.
 type Reporter struct {
 	*Follower
 	WhenWell, WhenUnwell time.Duration // between two questions; 0: a minute, ten seconds
 
 	client client.Client
 	events events.EventRecorder
-	opened chan event.GenericEvent
 }
 
 // Add has the manager run it, on the replica that is the leader.
 func (r *Reporter) Add(mgr manager.Manager) error {
 	r.client, r.events = mgr.GetClient(), mgr.GetEventRecorder("dozo-controller")
-	r.opened = make(chan event.GenericEvent, 100)
-	r.Pools.OnChange(func(name string) {
-		select {
-		case r.opened <- event.GenericEvent{Object: &v1alpha1.Pool{ObjectMeta: metav1.ObjectMeta{Name: name}}}:
-		default: // nobody reads: this replica is not the leader, or will ask soon anyway
-		}
-	})
 	return builder.ControllerManagedBy(mgr).Named("pool-report").
 		For(&v1alpha1.Pool{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesRawSource(source.Channel(r.opened, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.reports, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
 		Complete(r)
 }
@@ -68,7 +58,7 @@ func (r *Reporter) Reconcile(ctx context.Context, q reconcile.Request) (reconcil
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	st := r.state(p.Name)
-	if st.Opening && len(p.Status.Conditions) > 0 {
+	if st.Opening {
 		return reconcile.Result{RequeueAfter: soon}, nil // what it was before is the better guess
 	}
 	before := p.DeepCopy()

@@ -16,12 +16,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -30,11 +32,18 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/fake"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	testdriver "github.com/dozo-dev/dozo/test/driver"
 	"github.com/dozo-dev/dozo/test/lab/api"
 )
 
-const password = "correct horse battery staple"
+const (
+	password = "correct horse battery staple"
+	// The chart gives its rights to the controller of a kind by name, so the fake goes by that here, and uses a Secret that
+	// the chart's values name.
+	outsideKind = "synology"
+	loginSecret = "nas-login"
+)
 
 // nas is storage outside the cluster that wants a password, and can be away.
 type nas struct {
@@ -47,6 +56,7 @@ type nas struct {
 // kind is that of pools on it. It has two options, as real ones do.
 func (n *nas) kind() backend.Kind {
 	k := fake.Kind(fake.Options{Outside: true, Total: 1 << 30})
+	k.Name = outsideKind
 	k.Options = []backend.Parameter{{Name: "url", Required: true, Help: "where it is"}}
 	open := k.Open
 	k.Open = func(ctx context.Context, c backend.Config) (backend.Backend, error) {
@@ -120,13 +130,14 @@ const namespace = "dozo"
 func startCentral(t *testing.T) *central {
 	c := &central{Server: api.Start(t), t: t, nas: &nas{pools: map[string]*fake.Backend{}}, log: &lockedBuffer{}}
 	c.make(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	config := c.asInstalled()
 	socket := "unix://" + filepath.Join(t.TempDir(), "csi.sock")
 	flags := serveFlags{endpoint: socket, nodeName: "controller", cluster: clusterFlags{namespace: namespace}}
 	o := newDriverOptions(role{controller: true}, flags, slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	o.kind = c.nas.kind()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- serveController(ctx, o, c.Config) }()
+	go func() { done <- serveController(ctx, o, config) }()
 	var err error
 	log.SetLogger(logr.FromSlogHandler(o.log.Handler()))
 	if c.conn, err = grpc.NewClient(socket, testdriver.DialOptions()...); err != nil {
@@ -141,11 +152,35 @@ func startCentral(t *testing.T) *central {
 		if strings.Contains(c.log.String(), password) {
 			t.Error("the password is in the log")
 		}
+		if strings.Contains(c.log.String(), "forbidden") {
+			t.Error("the chart's rights are not enough: see the log")
+		}
 		if t.Failed() {
 			t.Log(c.log.String())
 		}
 	})
 	return c
+}
+
+// asInstalled installs what the chart has for the controller, and returns how that reaches the API: with the chart's rights.
+func (c *central) asInstalled() *rest.Config {
+	c.t.Helper()
+	scheme := api.Scheme(c.t)
+	if err := appsv1.AddToScheme(scheme); err != nil {
+		c.t.Fatal(err)
+	}
+	const component = outsideKind + "-controller"
+	for _, o := range api.Rendered(c.t, scheme, component) {
+		if _, ok := o.(*appsv1.Deployment); !ok {
+			c.make(o)
+		}
+	}
+	config := rest.CopyConfig(c.Config)
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + namespace + ":dozo-" + component,
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+	}
+	return config
 }
 
 func (c *central) make(o client.Object) {
@@ -169,7 +204,7 @@ func (c *central) secret(name, value string) {
 func (c *central) pool(name, secret string) {
 	c.t.Helper()
 	c.make(&v1alpha1.Pool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.PoolSpec{
-		Kind: fake.KindName, Options: map[string]string{"url": "https://nas:5001"}, SecretRef: &v1alpha1.SecretReference{Name: secret},
+		Kind: outsideKind, Options: map[string]string{"url": "https://nas:5001"}, SecretRef: &v1alpha1.SecretReference{Name: secret},
 	}})
 }
 
@@ -236,13 +271,16 @@ func TestCentral(t *testing.T) {
 	c := startCentral(t)
 	ctl := csi.NewControllerClient(c.conn)
 	t.Run("no Secret", func(t *testing.T) {
-		c.pool("p", "login")
-		c.says("p", metav1.ConditionFalse, "NotFound", "secretRef.name", "login", namespace)
+		c.pool("p", loginSecret)
+		c.says("p", metav1.ConditionFalse, "NotFound", "secretRef.name", loginSecret, namespace)
+		c.secret("somebody-elses", password)
+		c.pool("q", "somebody-elses")
+		c.says("q", metav1.ConditionFalse, "Invalid", "has no right to read the Secret somebody-elses")
 	})
 	t.Run("a wrong password, and the right one", func(t *testing.T) {
-		c.secret("login", "wrong\n")
+		c.secret(loginSecret, "wrong\n")
 		c.says("p", metav1.ConditionFalse, "Invalid", "password is refused")
-		c.secret("login", password+"\n")
+		c.secret(loginSecret, password+"\n")
 		c.says("p", metav1.ConditionTrue)
 		p := c.object("p")
 		if p.Status.Capacity.Value() != 1<<30 || p.Status.Available.Value() != 1<<30 || p.Status.Volumes != 0 {
@@ -252,17 +290,50 @@ func TestCentral(t *testing.T) {
 	t.Run("volumes", func(t *testing.T) { centralVolumes(t, c, ctl) })
 	t.Run("a Secret that changes", func(t *testing.T) {
 		before := c.nas.opened("p")
-		c.secret("login", "stolen")
+		c.secret(loginSecret, "stolen")
 		c.says("p", metav1.ConditionFalse, "password is refused")
 		if _, err := ctl.ControllerGetVolume(t.Context(), &csi.ControllerGetVolumeRequest{VolumeId: "p:v"}); err != nil {
 			t.Errorf("what was open is not served any more: %v", err)
 		}
-		c.secret("login", password)
+		c.secret(loginSecret, password)
 		c.says("p", metav1.ConditionTrue)
 		c.until("the pool is another one", func() bool { return c.nas.opened("p") != before })
 	})
 	t.Run("storage that goes away", func(t *testing.T) { centralAway(t, c, ctl) })
 	t.Run("a Pool that is deleted", func(t *testing.T) { centralDeleted(t, c, ctl) })
+}
+
+// TestNodeAlone: a node of such a kind has nothing to ask of the API server, of which there is none here.
+func TestNodeAlone(t *testing.T) {
+	hosttest.NeedRoot(t)
+	dir := t.TempDir()
+	socket := "unix://" + filepath.Join(dir, "csi.sock")
+	o := newDriverOptions(role{node: true}, serveFlags{
+		endpoint: socket, nodeName: "n1", stateDir: filepath.Join(dir, "state"), kubeletDir: dir,
+	}, slog.New(slog.DiscardHandler))
+	o.kind = (&nas{}).kind()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serveNodeAlone(ctx, o) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	conn, err := grpc.NewClient(socket, testdriver.DialOptions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	info, err := csi.NewNodeClient(conn).NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
+	if err != nil || info.GetNodeId() != "n1" || info.GetAccessibleTopology() != nil || info.GetMaxVolumesPerNode() != 0 {
+		t.Errorf("%v, %v", info, err)
+	}
+	_, err = csi.NewControllerClient(conn).ListVolumes(t.Context(), &csi.ListVolumesRequest{})
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("a node that is a controller: %v", err)
+	}
 }
 
 func centralVolumes(t *testing.T, c *central, ctl csi.ControllerClient) {
@@ -307,7 +378,7 @@ func centralVolumes(t *testing.T, c *central, ctl csi.ControllerClient) {
 // centralAway has another Pool made meanwhile: storage that is away at the start is no other case.
 func centralAway(t *testing.T, c *central, ctl csi.ControllerClient) {
 	c.nas.goAway(true)
-	c.pool("late", "login")
+	c.pool("late", loginSecret)
 	c.says("late", metav1.ConditionFalse, "Unavailable", "does not answer")
 	_, err := ctl.ControllerGetVolume(t.Context(), &csi.ControllerGetVolumeRequest{VolumeId: "late:v"})
 	if status.Code(err) != codes.Unavailable {
@@ -317,9 +388,9 @@ func centralAway(t *testing.T, c *central, ctl csi.ControllerClient) {
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("whether the node is out nobody knows: %v", err)
 	}
-	c.secret("login", password+" ") // any change has p looked at, which would take a minute else
+	c.secret(loginSecret, password+" ") // any change has p looked at, which would take a minute else
 	c.says("p", metav1.ConditionFalse, "Unavailable", "does not answer")
-	c.secret("login", password)
+	c.secret(loginSecret, password)
 	c.nas.goAway(false)
 	c.says("late", metav1.ConditionTrue)
 	c.says("p", metav1.ConditionTrue)
@@ -332,7 +403,7 @@ func centralAway(t *testing.T, c *central, ctl csi.ControllerClient) {
 func centralDeleted(t *testing.T, c *central, ctl csi.ControllerClient) {
 	v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv"}, Spec: corev1.PersistentVolumeSpec{
 		Capacity: corev1.ResourceList{corev1.ResourceStorage: *c.object("p").Status.Capacity}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: fake.KindName + ".dozo.dev", VolumeHandle: "p:v"}},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: outsideKind + ".dozo.dev", VolumeHandle: "p:v"}},
 	}}
 	c.make(v)
 	c.until("the Pool is held", func() bool { return controllerutil.ContainsFinalizer(c.object("p"), v1alpha1.PoolFinalizer) })

@@ -77,6 +77,8 @@ var layers = []layer{
 	{of: "internal/controller", uses: []string{"api/*", "internal/controller/*"}, why: "the list of reconcilers is a list"},
 	{of: "internal/pv", uses: []string{"internal/backend"}, never: []string{"sigs.k8s.io/controller-runtime", "google.golang.org"},
 		why: "what a PersistentVolume of ours means is read from it alone"},
+	{of: "internal/controller/pool/open", uses: []string{"api/*", "internal/agent/record", "internal/errs", "internal/pool"}, never: []string{"google.golang.org/grpc"},
+		why: "what opens pools for a cluster knows objects and pools: no kind, and no front"},
 	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/claims", "internal/errs", "internal/pv"}, never: []string{"google.golang.org/grpc"},
 		why: "a reconciler sees objects: storage is the agents' work"},
 	{of: "internal/imports", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pv"}, never: []string{"google.golang.org/grpc", "os/exec"},

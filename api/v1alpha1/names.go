@@ -11,8 +11,8 @@ const PoolLabel = "dozo.dev/pool"
 
 // The condition types.
 const (
-	// ConditionReady of a Pool: it is open on every node that it selects. Of a pool in NodeStorage: it is
-	// open and answers. Of a NodeVolume or NodeSnapshot: it exists as its spec says.
+	// ConditionReady of a Pool: it is open on every node that it selects, or is outside the cluster and
+	// answers. Of a pool in NodeStorage: it is open and answers. Of a NodeVolume or NodeSnapshot: it exists as its spec says.
 	ConditionReady = "Ready"
 	// ConditionLost of a NodeVolume or NodeSnapshot: True while its node is not in the cluster.
 	ConditionLost = "Lost"

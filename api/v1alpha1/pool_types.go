@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Pool is a place that can make volumes, on every node that it selects. Its name is part of every volume's
+// Pool is a place that can make volumes, on every node that it selects, or outside the cluster. Its name is part of every volume's
 // handle.
 //
 // +kubebuilder:object:root=true
@@ -47,12 +47,25 @@ type PoolSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	Options map[string]string `json:"options,omitempty"`
 
+	// SecretRef names the Secret, in the namespace of Dozo, with what the kind logs in with. A change of it takes
+	// effect at once.
+	//
+	// +optional
+	SecretRef *SecretReference `json:"secretRef,omitempty"`
+
 	// Placement chooses between the nodes that a volume may be on: Spread takes the one with the most room,
 	// Pack the one with the least that is enough.
 	//
 	// +optional
 	// +kubebuilder:default=Spread
 	Placement Placement `json:"placement,omitempty"`
+}
+
+// SecretReference names a Secret in the namespace of Dozo: one elsewhere would be read for whoever may make Pools.
+type SecretReference struct {
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 }
 
 // Placement is a way to choose between nodes.

@@ -16,7 +16,7 @@ func TestChartArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, component := range []string{"lvm-controller", "lvm-node", "scheduler", "webhook"} {
+	for _, component := range []string{"lvm-controller", "lvm-node", "synology-controller", "synology-node", "scheduler", "webhook"} {
 		found := false
 		for _, o := range api.Rendered(t, scheme, component) {
 			var pod corev1.PodSpec

@@ -15,8 +15,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -26,6 +28,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/controller"
+	"github.com/dozo-dev/dozo/internal/controller/pool/open"
 	"github.com/dozo-dev/dozo/internal/csi"
 	"github.com/dozo-dev/dozo/internal/pool"
 	"github.com/dozo-dev/dozo/internal/pv"
@@ -73,8 +76,8 @@ func serveCluster(ctx context.Context, o driverOptions) error {
 	if o.kind, err = pool.FindKind(all.Kinds(o.host), o.flags.kind); err != nil {
 		return fmt.Errorf("--%w", err) // which begins with the flag's name
 	}
-	if !o.kind.NodeBound {
-		return fmt.Errorf("--kind: %s is not bound to nodes, so no agent is needed: use --pool-config", o.kind.Name)
+	if o.role.node && !o.kind.NodeBound {
+		return serveNodeAlone(ctx, o)
 	}
 	config, err := clusterConfig(o.flags.cluster.kubeconfig, o.log)
 	if err != nil {
@@ -119,7 +122,15 @@ func serveNode(ctx context.Context, o driverOptions, config *rest.Config) error 
 	return err
 }
 
-// serveController serves CSI from what the agents of the nodes do, and runs the controllers.
+// serveNodeAlone serves CSI on a node that has no storage of its own. How a volume is reached comes with each call, so
+// nothing is asked of the API server.
+func serveNodeAlone(ctx context.Context, o driverOptions) error {
+	o.pools = pool.EmptySet(nil, pool.Options{Node: o.flags.nodeName, Log: o.log})
+	return serveDriver(ctx, o)
+}
+
+// serveController serves CSI from what the agents of the nodes do, or from storage outside the cluster, and runs the
+// controllers.
 func serveController(ctx context.Context, o driverOptions, config *rest.Config) error {
 	namespace, err := o.flags.cluster.ownNamespace()
 	if err != nil {
@@ -138,26 +149,19 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 		Metrics:          metricsserver.Options{BindAddress: "0"},
 		LeaderElection:   true,
 		LeaderElectionID: o.kind.Name + ".dozo.dev", LeaderElectionNamespace: namespace, LeaderElectionReleaseOnCancel: true,
-		Logger: logr.FromSlogHandler(o.log.Handler()),
+		Logger:     logr.FromSlogHandler(o.log.Handler()),
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)}, // names are for metrics that nobody gets; a test starts it twice
 	})
 	if err != nil {
 		return err
 	}
-	live, err := client.New(config, client.Options{Scheme: scheme, Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	live, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
 	if err != nil {
 		return err
 	}
-	view, err := remote.NewView(ctx, live, mgr.GetCache())
+	o.nodes = nodesOf(live)
+	follow, err := o.controllers(ctx, mgr, live, namespace)
 	if err != nil {
-		return err
-	}
-	o.kind = remote.Kind(o.kind, view)
-	o.pools = pool.EmptySet([]backend.Kind{o.kind}, pool.Options{Log: o.log, Observe: o.metrics.observe, Budget: remote.Budget})
-	follow := &remote.Follower{Kind: o.kind.Name, Pools: o.pools, Read: mgr.GetCache()}
-	if err := follow.Add(mgr); err != nil {
-		return err
-	}
-	if err := controller.Add(mgr, controller.Options{Kind: o.kind.Name, Namespace: namespace, DeleteClaims: o.flags.cluster.deleteClaims}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -169,12 +173,49 @@ func serveController(ctx context.Context, o driverOptions, config *rest.Config) 
 	}()
 	if mgr.GetCache().WaitForCacheSync(ctx) {
 		// A pool that is not known yet must not pass for one that does not exist.
-		if err = follow.All(ctx); err == nil {
+		if err = follow(ctx); err == nil {
 			err = serveDriver(ctx, o)
 		}
 	}
 	cancel()
 	return errors.Join(err, <-ended)
+}
+
+// controllers adds what runs in the controller role, and sets the pools, which follow has follow the cluster's.
+func (o *driverOptions) controllers(ctx context.Context, mgr manager.Manager, live client.WithWatch, namespace string) (follow func(context.Context) error, err error) {
+	if o.kind.NodeBound {
+		follow, err = o.onNodes(ctx, mgr, live)
+	} else {
+		follow, err = o.outside(mgr, live, namespace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return follow, controller.Add(mgr, controller.Options{
+		Kind: o.kind.Name, Namespace: namespace, Outside: !o.kind.NodeBound, DeleteClaims: o.flags.cluster.deleteClaims,
+	})
+}
+
+// onNodes has the pools be those that the agents open.
+func (o *driverOptions) onNodes(ctx context.Context, mgr manager.Manager, live client.Client) (follow func(context.Context) error, err error) {
+	view, err := remote.NewView(ctx, live, mgr.GetCache())
+	if err != nil {
+		return nil, err
+	}
+	o.kind = remote.Kind(o.kind, view)
+	o.pools = pool.EmptySet([]backend.Kind{o.kind}, pool.Options{Log: o.log, Observe: o.metrics.observe, Budget: remote.Budget})
+	f := &remote.Follower{Kind: o.kind.Name, Pools: o.pools, Read: mgr.GetCache()}
+	return f.All, f.Add(mgr)
+}
+
+// outside has the pools be opened here.
+func (o *driverOptions) outside(mgr manager.Manager, live client.WithWatch, namespace string) (follow func(context.Context) error, err error) {
+	o.pools = pool.EmptySet([]backend.Kind{o.kind}, pool.Options{Log: o.log, Observe: o.metrics.observe})
+	f := &open.Follower{Kind: o.kind.Name, Namespace: namespace, Pools: o.pools, Read: mgr.GetCache(), Live: live, Log: o.log}
+	if err := f.Add(mgr); err != nil {
+		return nil, err
+	}
+	return f.All, (&open.Reporter{Follower: f}).Add(mgr)
 }
 
 // serviceAccountNamespace is where a pod finds its namespace.

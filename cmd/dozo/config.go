@@ -47,6 +47,11 @@ func parsePoolConfig(file string) (c poolConfig, err error) {
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
 		return c, fmt.Errorf("--pool-config: %s: %w", file, err)
 	}
+	for i := range c.Pools {
+		if c.Pools[i].Secrets, err = readSecrets(c.Pools[i].SecretDir); err != nil {
+			return c, fmt.Errorf("--pool-config: %s: pool %q: secretDir: %w", file, c.Pools[i].Name, err)
+		}
+	}
 	return c, nil
 }
 

@@ -118,6 +118,9 @@ func serve(ctx context.Context, r role, f serveFlags) error {
 	if err := o.open(ctx, specs); err != nil {
 		return err
 	}
+	following, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go followSecrets(following, o.pools, specs, log)
 	return serveDriver(ctx, o)
 }
 
@@ -163,11 +166,15 @@ type driverOptions struct {
 
 	kind  backend.Kind // of all pools
 	pools *pool.Set
+	nodes nodeAddresses
 }
 
 // newDriverOptions are those of a driver whose pools are yet to be opened.
 func newDriverOptions(r role, f serveFlags, log *slog.Logger) driverOptions {
-	o := driverOptions{role: r, flags: f, log: log, host: host.New(), metrics: newMetrics()}
+	o := driverOptions{role: r, flags: f, log: log, host: host.New(), metrics: newMetrics(), nodes: anyNode}
+	if r.node {
+		o.nodes = onlyNode(f.nodeName)
+	}
 	o.host.Runner = measured{o.host.Runner, o.metrics}
 	o.limitsChanged, o.changed = node.Changed()
 	return o
@@ -216,7 +223,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 		}
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: d.name, Version: version(), Pools: pools, Kind: &o.kind, Node: n, Controller: o.role.controller, Log: o.log,
+		DriverName: d.name, Version: version(), Pools: pools, Kind: &o.kind, Node: n, Controller: o.role.controller, Nodes: o.nodes, Log: o.log,
 	})
 	if err != nil {
 		return nil, err

@@ -90,6 +90,27 @@ type GroupSnapshotter interface {
 	CreateGroup(ctx context.Context, rs []SnapshotRequest) ([]Snapshot, error)
 }
 
+// Attacher is a backend that lets a node reach a volume only after it was asked to, and shuts it out again:
+// what a node that is cut off still writes then never arrives.
+type Attacher interface {
+	// Attach admits a node and returns how it reaches the volume. Called again for the same node, it
+	// returns the same. errs.InUse, with the other node's name, while another node is admitted, unless r is
+	// shared; errs.NotFound if there is no such volume; errs.Exists if the node was admitted to read only, or to write too, and
+	// r asks for the other: a backend that ignores r.ReadOnly does not say so.
+	Attach(ctx context.Context, id ID, r AttachRequest) (Access, error)
+	// Detach shuts a node out ("" = all nodes): when it returns, nothing that the node sends changes the volume. A node that was
+	// not admitted is no error, nor is a volume that is gone.
+	Detach(ctx context.Context, id ID, node string) error
+}
+
+// AttachRequest says which node is to be admitted to a volume.
+type AttachRequest struct {
+	Node      string
+	Addresses []string // IP addresses that the node is known by; none: they are not known
+	Shared    bool     // other nodes may be admitted as well
+	ReadOnly  bool     // the node only reads; a backend that cannot enforce it may ignore it
+}
+
 // Activator is a backend whose volumes have to be made ready on the node that uses them, because
 // they live there (lvchange -ay, losetup, drbdadm primary).
 type Activator interface {

@@ -59,7 +59,11 @@ func checkSatisfies(t *testing.T, what string, err error, word string) {
 // TestAccessIsForEver: accesses are in PersistentVolumes, which nobody can change.
 func TestAccessIsForEver(t *testing.T) {
 	for stored, want := range map[string]Access{
-		`{"version":1,"local":{"pool":"main","id":"pvc-1"}}`: LocalAccess("main", "pvc-1"),
+		`{"version":1,"local":{"pool":"main","id":"pvc-1"}}`:                 LocalAccess("main", "pvc-1"),
+		`{"version":3,"iscsi":{"wwid":"360014053a993a34d01d2d4d3bd712dad"}}`: ISCSIAccess("360014053a993a34d01d2d4d3bd712dad", nil),
+		`{"version":3,"iscsi":{"wwid":"360014053a993a34d01d2d4d3bd712dad","target":{"iqn":"iqn.2000-01.com.synology:nas.n1","portals":["192.0.2.1:3260"],"lun":1,"chap":true}}}`: ISCSIAccess(
+			"360014053a993a34d01d2d4d3bd712dad", &ISCSITarget{IQN: "iqn.2000-01.com.synology:nas.n1", Portals: []string{"192.0.2.1:3260"}, LUN: 1, CHAP: true}),
+		`{"version":3,"mount":{"type":"nfs","source":"nas:/volume1/dz-1","options":["nfsvers=4.1"]}}`: MountAccess(Mount{Type: NFS, Source: "nas:/volume1/dz-1", Options: []string{"nfsvers=4.1"}}),
 	} {
 		var got Access
 		if err := json.Unmarshal([]byte(stored), &got); err != nil {
@@ -78,11 +82,35 @@ func TestAccessIsForEver(t *testing.T) {
 }
 
 func TestAccessCheck(t *testing.T) {
+	disk := "360014053a993a34d01d2d4d3bd712dad"
+	target := func(change func(t *ISCSITarget)) Access {
+		t := ISCSITarget{IQN: "iqn.2000-01.com.synology:nas.n1", Portals: []string{"[2001:db8::1]:3260"}, LUN: 1}
+		change(&t)
+		return ISCSIAccess(disk, &t)
+	}
+	if err := target(func(*ISCSITarget) {}).Check(); err != nil {
+		t.Error(err)
+	}
 	for word, a := range map[string]Access{
 		"version: 0 is unknown":           {Local: &Local{Pool: "p", ID: "v"}},
 		"update Dozo":                     {Version: AccessVersion + 1, Local: &Local{Pool: "p", ID: "v"}},
 		"version: -1":                     {Version: -1, Local: &Local{Pool: "p", ID: "v"}},
-		"no way to reach":                 {Version: 1},
+		"exactly one way":                 {Version: 1},
+		"access: exactly one":             {Version: 3, Local: &Local{Pool: "p", ID: "v"}, ISCSI: &ISCSI{WWID: disk}},
+		"from version 3 on":               {Version: 2, ISCSI: &ISCSI{WWID: disk}},
+		"iscsi.wwid":                      ISCSIAccess("3600/../../etc", nil),
+		"target.iqn":                      target(func(t *ISCSITarget) { t.IQN = "iqn.2000-01.com.x:a b" }),
+		"target.lun":                      target(func(t *ISCSITarget) { t.LUN = -1 }),
+		"portals: there are 0":            target(func(t *ISCSITarget) { t.Portals = nil }),
+		`portals[1]: "nas"`:               target(func(t *ISCSITarget) { t.Portals = append(t.Portals, "nas") }),
+		`portals[0]: "a,b:3260"`:          target(func(t *ISCSITarget) { t.Portals[0] = "a,b:3260" }),
+		`portals[0]: "nas:0"`:             target(func(t *ISCSITarget) { t.Portals[0] = "nas:0" }),
+		"mount.type":                      MountAccess(Mount{Type: "cifs", Source: "nas:/v"}),
+		`"nas" is not server:/path`:       MountAccess(Mount{Type: NFS, Source: "nas"}),
+		`"-o:/v" is not server:/path`:     MountAccess(Mount{Type: NFS, Source: "-o:/v"}),
+		`"nas:/a/../b" is not`:            MountAccess(Mount{Type: NFS, Source: "nas:/a/../b"}),
+		`"nas:/a,suid" is not`:            MountAccess(Mount{Type: NFS, Source: "nas:/a,suid"}),
+		"no device that could be":         MountAccess(Mount{Type: NFS, Source: "nas:/v"}).Encrypted(Encryption{Type: LUKS2}),
 		"local.pool":                      LocalAccess("../p", "v"),
 		`"" is not a pool's name`:         LocalAccess("", "v"),
 		`"../../etc/shadow" is not an ID`: LocalAccess("p", "../../etc/shadow"),

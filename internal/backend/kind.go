@@ -25,6 +25,11 @@ type Kind struct {
 	// options: what some pool of the kind can.
 	Mask func(options map[string]string) Mask
 
+	// Shares reports whether the volumes of a pool and a class are file systems on a server, which any number of nodes
+	// can mount: their access is a [Mount]. It has to be known before there is a volume, since it decides what may be asked
+	// of one; options and parameters are complete. nil: none are.
+	Shares func(options, parameters map[string]string) bool
+
 	// Open opens a pool. It changes nothing on the storage but what makes it recognisable as ours.
 	// errs.Invalid for options that cannot be, errs.Unavailable if the storage does not answer.
 	Open func(ctx context.Context, c Config) (Backend, error)
@@ -35,6 +40,7 @@ type Config struct {
 	Pool    string            // its name
 	Node    string            // the node this process runs on
 	Options map[string]string // those the kind declares, each present
+	Secrets map[string][]byte // of a kind that logs in somewhere, by the keys that its documentation names; never logged
 	Log     *slog.Logger      // for what a person should know and no error says; nil: nowhere
 }
 

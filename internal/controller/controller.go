@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Kind      string // of the Pools that are the driver's
 	Namespace string // where CSIStorageCapacities are kept
+	Outside   bool   // the storage is on no node, so all that is about nodes is left out
 
 	// DeleteClaims has the claims deleted whose volumes are on a node that was deleted, after Grace;
 	// 0: [release.DefaultGrace].
@@ -46,6 +47,9 @@ func Scheme() (*runtime.Scheme, error) {
 // Add has the manager run all of them, on the replica that is the leader.
 func Add(mgr manager.Manager, o Options) error {
 	driver := o.Kind + ".dozo.dev"
+	if o.Outside {
+		return (&guard.Reconciler{Kind: o.Kind, Outside: true}).Add(mgr)
+	}
 	all := []interface{ Add(manager.Manager) error }{
 		&status.Reconciler{Kind: o.Kind},
 		&guard.Reconciler{Kind: o.Kind},

@@ -52,6 +52,7 @@ type bed struct {
 type member struct {
 	name   string
 	bound  bool                                // volumes are on node-1 only
+	out    bool                                // volumes are attached
 	mask   func(*fake.Backend) backend.Backend // nil: it can do all
 	params func([]backend.Parameter) []backend.Parameter
 	total  int64
@@ -66,7 +67,7 @@ func newBed(t *testing.T, members ...member) *bed {
 	b := &bed{fakes: map[string]*fake.Backend{}, machine: newFakeMachine(), log: &syncBuffer{}}
 	set := b.pools(t, members)
 	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1.2.3", Pools: set, Controller: true, Log: log}, b.machine)
+	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1.2.3", Pools: set, Controller: true, Nodes: knownNodes, Log: log}, b.machine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,13 +81,13 @@ func (b *bed) pools(t *testing.T, members []member) *pool.Set {
 	t.Helper()
 	var all []*pool.Pool
 	for _, m := range members {
-		f := fake.New(fake.Options{Pool: m.name, NodeBound: m.bound, Total: m.total, Now: func() time.Time { return instant }})
+		f := fake.New(fake.Options{Pool: m.name, NodeBound: m.bound, Outside: m.out, Total: m.total, Now: func() time.Time { return instant }})
 		b.fakes[m.name] = f
 		var masked backend.Backend = f
 		if m.mask != nil {
 			masked = m.mask(f)
 		}
-		kind := fake.Kind(fake.Options{NodeBound: m.bound})
+		kind := fake.Kind(fake.Options{NodeBound: m.bound, Outside: m.out})
 		if m.params != nil {
 			kind.Parameters = m.params(kind.Parameters)
 		}
@@ -97,6 +98,17 @@ func (b *bed) pools(t *testing.T, members []member) *pool.Set {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// knownNodes are those of a bed, whose addresses are for documentation (RFC 5737).
+func knownNodes(_ context.Context, id string) ([]string, error) {
+	switch id {
+	case "node-1", "node-2", "node-3":
+		return []string{"192.0.2." + strings.TrimPrefix(id, "node-")}, nil
+	case "node-lost":
+		return nil, errs.E(errs.Unavailable, "the API server does not answer")
+	}
+	return nil, errs.E(errs.NotFound, "%q: there is no such node", id)
 }
 
 func serveAndDial(t *testing.T, s *Server) *grpc.ClientConn {

@@ -2,6 +2,7 @@ package csi
 
 import (
 	"context"
+	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -13,7 +14,7 @@ import (
 // GetCapacity says what room there is for volumes of a storage class, on a node. Without parameters
 // it is about all pools together.
 func (c *controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
-	pools, err := c.poolsOf(r.GetParameters())
+	classes, err := c.classesOf(r.GetParameters())
 	if err != nil {
 		return nil, err
 	}
@@ -24,25 +25,37 @@ func (c *controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest)
 		}
 	}
 	if len(r.GetVolumeCapabilities()) > 0 {
-		switch err := checkUsages("volume_capabilities", r.GetVolumeCapabilities()); {
+		uses, err := usagesOf("volume_capabilities", r.GetVolumeCapabilities())
+		switch {
 		case errs.Is(err, errs.Unsupported): // a good question: there is no room for such volumes
-			pools = nil
+			classes = nil
 		case err != nil:
 			return nil, err
 		}
+		classes = slices.DeleteFunc(classes, func(k class) bool { return uses.fit("", k.reach()) != nil })
+	}
+	var pools []*pool.Pool
+	for _, k := range classes {
+		pools = append(pools, k.pool)
 	}
 	return capacityOf(ctx, pools, node, fileSystems(r.GetVolumeCapabilities()))
 }
 
-func (c *controller) poolsOf(parameters map[string]string) ([]*pool.Pool, error) {
-	if len(withoutForeign(parameters)) == 0 {
-		return c.pools.All(), nil
+// classesOf is the class with these parameters, or one for each pool, with what it has by default.
+func (c *controller) classesOf(parameters map[string]string) ([]class, error) {
+	if len(withoutForeign(parameters)) > 0 {
+		one, err := classOf(c.pools, parameters)
+		return []class{one}, err
 	}
-	class, err := classOf(c.pools, parameters)
-	if err != nil {
-		return nil, err
+	var all []class
+	for _, p := range c.pools.All() {
+		byDefault := map[string]string{}
+		for _, declared := range p.Parameters() {
+			byDefault[declared.Name] = declared.Default
+		}
+		all = append(all, class{pool: p, parameters: byDefault})
 	}
-	return []*pool.Pool{class.pool}, nil
+	return all, nil
 }
 
 // capacityOf adds pools up. One that cannot be asked fails the call: no room and not known are not

@@ -17,6 +17,7 @@ type controller struct {
 	csi.UnimplementedControllerServer
 	csi.UnimplementedGroupControllerServer
 	pools *pool.Set
+	nodes func(ctx context.Context, id string) (addresses []string, err error)
 	has   features
 	log   *slog.Logger
 }
@@ -67,7 +68,8 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 	if err := required("name", r.GetName()); err != nil {
 		return nil, err
 	}
-	if err := checkUsages("volume_capabilities", r.GetVolumeCapabilities()); err != nil {
+	uses, err := usagesOf("volume_capabilities", r.GetVolumeCapabilities())
+	if err != nil {
 		return nil, err
 	}
 	limits, err := limitsOf(r.GetMutableParameters())
@@ -76,6 +78,9 @@ func (c *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 	}
 	class, err := classOf(c.pools, r.GetParameters())
 	if err != nil {
+		return nil, err
+	}
+	if err := uses.fit("volume_capabilities", class.reach()); err != nil {
 		return nil, err
 	}
 	source, err := c.sourceOf("volume_content_source", class.pool, r.GetVolumeContentSource())
@@ -195,8 +200,8 @@ func (c *controller) volume(ctx context.Context, field, handle string) (*pool.Po
 	return p, v, nil
 }
 
-// ControllerExpandVolume makes a volume larger. The node always has its part to do: the device
-// there has to learn its new size, the file system to fill it.
+// ControllerExpandVolume makes a volume larger. Where it is a device the node has its part to do: that
+// has to learn its new size, the file system to fill it.
 func (c *controller) ControllerExpandVolume(ctx context.Context, r *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error) {
 	if err := required("volume_id", r.GetVolumeId()); err != nil {
 		return nil, err
@@ -222,7 +227,7 @@ func (c *controller) ControllerExpandVolume(ctx context.Context, r *csi.Controll
 	if err != nil {
 		return nil, err
 	}
-	return &csi.ControllerExpandVolumeResponse{CapacityBytes: v.Size, NodeExpansionRequired: true}, nil
+	return &csi.ControllerExpandVolumeResponse{CapacityBytes: v.Size, NodeExpansionRequired: reachedBy(v.Access) != asFolder}, nil
 }
 
 // ValidateVolumeCapabilities says whether a volume can be used in some ways. A request that makes no
@@ -231,13 +236,16 @@ func (c *controller) ValidateVolumeCapabilities(ctx context.Context, r *csi.Vali
 	if err := required("volume_id", r.GetVolumeId()); err != nil {
 		return nil, err
 	}
-	unsupported := checkUsages("volume_capabilities", r.GetVolumeCapabilities())
+	uses, unsupported := usagesOf("volume_capabilities", r.GetVolumeCapabilities())
 	if unsupported != nil && !errs.Is(unsupported, errs.Unsupported) {
 		return nil, unsupported
 	}
 	p, v, err := c.volume(ctx, "volume_id", r.GetVolumeId())
 	if err != nil {
 		return nil, err
+	}
+	if unsupported == nil {
+		unsupported = uses.fit("volume_capabilities", reachedBy(v.Access))
 	}
 	if unsupported == nil {
 		unsupported = c.fits(p, v, r)

@@ -12,6 +12,7 @@ import (
 // another can refuses with errs.Unsupported.
 type features struct {
 	expand, clone, snapshot, group, health, modify bool
+	attach                                         bool
 	nodeBound                                      bool // some volumes can be reached from some nodes only
 }
 
@@ -30,6 +31,7 @@ func (f *features) add(can backend.Mask, nodeBound bool) {
 	f.group = f.group || can.Snapshotter && can.GroupSnapshotter
 	f.health = f.health || can.Checker
 	f.modify = f.modify || can.Modifier
+	f.attach = f.attach || can.Attacher
 	f.nodeBound = f.nodeBound || nodeBound
 }
 
@@ -89,6 +91,11 @@ func (f features) controller() []csi.ControllerServiceCapability_RPC_Type {
 	if f.modify {
 		all = append(all, csi.ControllerServiceCapability_RPC_MODIFY_VOLUME)
 	}
+	if f.attach {
+		all = append(all,
+			csi.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME,
+			csi.ControllerServiceCapability_RPC_PUBLISH_READONLY)
+	}
 	if f.health {
 		all = append(all,
 			csi.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH,
@@ -139,6 +146,9 @@ func (f features) serves(method string) bool {
 		return f.health
 	case csi.Controller_ControllerModifyVolume_FullMethodName:
 		return f.modify
+	case csi.Controller_ControllerPublishVolume_FullMethodName,
+		csi.Controller_ControllerUnpublishVolume_FullMethodName:
+		return f.attach
 	case csi.GroupController_CreateVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_DeleteVolumeGroupSnapshot_FullMethodName,
 		csi.GroupController_GetVolumeGroupSnapshot_FullMethodName:

@@ -76,6 +76,9 @@ func expected(bound bool, backends ...backend.Backend) map[string]bool {
 		if _, ok := b.(backend.Modifier); ok {
 			set("controller MODIFY_VOLUME")
 		}
+		if _, ok := b.(backend.Attacher); ok {
+			set("controller PUBLISH_UNPUBLISH_VOLUME", "controller PUBLISH_READONLY")
+		}
 		if _, ok := b.(backend.Checker); ok {
 			set("controller GET_VOLUME_HEALTH", "controller LIST_VOLUME_HEALTH")
 		}
@@ -92,6 +95,7 @@ func TestCapabilitiesFollowTheInterfaces(t *testing.T) {
 		"basic":               only(fake.Basic),
 		"basic, on a node":    {{name: "a", mask: fake.Basic, bound: true}},
 		"shared":              only(fake.Shared),
+		"outside":             only(fake.Outside),
 		"plain, on a node":    {{name: "a", mask: fake.Plain, bound: true}},
 		"one can, one cannot": {{name: "a", mask: fake.Basic}, {name: "b", mask: fake.Shared}},
 		"one bound, one not":  {{name: "a", mask: fake.Basic, bound: true}, {name: "b", mask: full}},
@@ -155,7 +159,7 @@ func needs() map[string]string {
 // Unimplemented if and only if the capability is not advertised.
 func TestAdvertisedMeansServed(t *testing.T) {
 	for name, mask := range map[string]func(*fake.Backend) backend.Backend{
-		"full": nil, "basic": fake.Basic, "shared": fake.Shared, "plain": fake.Plain,
+		"full": nil, "basic": fake.Basic, "shared": fake.Shared, "plain": fake.Plain, "outside": fake.Outside,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, member{name: "a", mask: mask})
@@ -194,7 +198,7 @@ func TestRolesAreSeparate(t *testing.T) {
 			if c.node {
 				m = newFakeMachine()
 			}
-			s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: c.controller}, m)
+			s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: c.controller, Nodes: knownNodes}, m)
 			if err != nil {
 				t.Fatal(err)
 			}

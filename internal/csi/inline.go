@@ -45,6 +45,9 @@ func (n *nodeService) publishInline(ctx context.Context, r *csi.NodePublishVolum
 	if !IsInline(r.GetVolumeId()) {
 		return nil, errs.E(errs.Invalid, "volume_id: %.80q is not what the kubelet calls an inline volume", r.GetVolumeId())
 	}
+	if err := use.fits("volume_capability", inPlace); err != nil {
+		return nil, err
+	}
 	if use.block {
 		return nil, errs.E(errs.Unsupported, "volume_capability.block: an inline volume is a file system; use a claim")
 	}

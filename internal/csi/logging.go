@@ -26,7 +26,7 @@ import (
 // loggedField reports whether the value of a request's field is logged.
 func loggedField(name protoreflect.Name) bool {
 	switch name {
-	case "name", "volume_id", "snapshot_id", "group_snapshot_id", "source_volume_id", "source_volume_ids", "snapshot_ids",
+	case "name", "volume_id", "node_id", "snapshot_id", "group_snapshot_id", "source_volume_id", "source_volume_ids", "snapshot_ids",
 		"staging_target_path", "target_path", "volume_path", "volume_publish_path",
 		"readonly", "max_entries", "required_bytes", "limit_bytes":
 		return true

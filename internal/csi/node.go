@@ -106,6 +106,9 @@ func (n *nodeService) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolum
 	if err != nil {
 		return nil, err
 	}
+	if err := use.fits("volume_capability", reachedBy(access)); err != nil {
+		return nil, err
+	}
 	mkfs, err := mkfsOptionsOf(r.GetVolumeContext())
 	if err != nil {
 		return nil, err
@@ -118,7 +121,7 @@ func (n *nodeService) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolum
 		FSType:       use.fsType,
 		MountOptions: use.mountFlags,
 		MkfsOptions:  mkfs,
-		ReadOnly:     use.readOnly,
+		ReadOnly:     use.readOnly || attachedReadOnly(r.GetPublishContext()),
 		Secrets:      r.GetSecrets(),
 	})
 	if err != nil {
@@ -181,12 +184,21 @@ func (n *nodeService) NodePublishVolume(ctx context.Context, r *csi.NodePublishV
 	if err != nil {
 		return nil, err
 	}
+	if use.manyNodes { // of what is on one node only, this is the first to hear
+		access, err := accessOf(h, r.GetPublishContext(), r.GetVolumeContext())
+		if err == nil {
+			err = use.fits("volume_capability", reachedBy(access))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	err = n.node.Publish(ctx, node.PublishRequest{
 		Volume:       h.String(),
 		Staging:      staging,
 		Target:       target,
 		Block:        use.block,
-		ReadOnly:     use.readOnly || r.GetReadonly(),
+		ReadOnly:     use.readOnly || r.GetReadonly() || attachedReadOnly(r.GetPublishContext()),
 		SingleWriter: use.singleWriter,
 		MountOptions: use.mountFlags,
 	})

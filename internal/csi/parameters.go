@@ -23,6 +23,7 @@ const foreignPrefix = "csi.storage.k8s.io/"
 const (
 	contextAccess      = "dozo.dev/access"       // JSON of backend.Access
 	contextMkfsOptions = "dozo.dev/mkfs-options" // words separated by spaces
+	contextReadOnly    = "dozo.dev/read-only"    // "true"; of the publish context only
 )
 
 // maxMkfsOptions bounds mkfs options in bytes: the volume context has 4 KiB for everything.
@@ -111,13 +112,29 @@ func VolumeContext(v backend.Volume, mkfs []string) (map[string]string, error) {
 }
 
 // accessOf returns how to reach the volume h. What the attacher found out for this node wins over
-// what was known when the volume was made. The contents are not repeated in errors.
+// what was known when the volume was made, but for what that alone knows: which disk it is, and that
+// it is encrypted. The contents are not repeated in errors.
 func accessOf(h Handle, publish, volume map[string]string) (backend.Access, error) {
-	field, text := "publish_context", publish[contextAccess]
-	if text == "" {
-		field, text = "volume_context", volume[contextAccess]
+	if publish[contextAccess] == "" {
+		return readAccess(h, "volume_context", volume[contextAccess])
 	}
-	var a backend.Access
+	given, err := readAccess(h, "publish_context", publish[contextAccess])
+	if err != nil || volume[contextAccess] == "" {
+		return given, err
+	}
+	kept, err := readAccess(h, "volume_context", volume[contextAccess])
+	switch {
+	case err != nil:
+		return given, err
+	case reachedBy(given) != reachedBy(kept), given.ISCSI != nil && given.ISCSI.WWID != kept.ISCSI.WWID:
+		return given, errs.E(errs.Invalid, "publish_context[%q]: it leads to something else than the PersistentVolume does: was the volume made anew under its old name?", contextAccess)
+	case kept.Encryption != nil:
+		given = given.Encrypted(*kept.Encryption)
+	}
+	return given, nil
+}
+
+func readAccess(h Handle, field, text string) (a backend.Access, err error) {
 	if text == "" {
 		return a, errs.E(errs.Invalid, "%s[%q]: missing; it comes with the volume and has to be in its PersistentVolume", field, contextAccess)
 	}

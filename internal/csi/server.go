@@ -37,10 +37,13 @@ type Options struct {
 	// Kind is that of all pools, also of those to come: what the driver can do follows from it. nil: it
 	// follows from the pools that there are now.
 	Kind       *backend.Kind
-	Node       *node.Node    // nil: no Node service
-	Controller bool          // with the Controller and GroupController services
-	Log        *slog.Logger  // nil: slog.Default()
-	Grace      time.Duration // 0: DefaultGrace
+	Node       *node.Node // nil: no Node service
+	Controller bool       // with the Controller and GroupController services
+	// Nodes returns the IP addresses of a node by its ID, which is its name: errs.NotFound if there is no such node, another
+	// kind if that cannot be told. Needed with the Controller where volumes are attached to nodes.
+	Nodes func(ctx context.Context, id string) (addresses []string, err error)
+	Log   *slog.Logger  // nil: slog.Default()
+	Grace time.Duration // 0: DefaultGrace
 }
 
 // Server serves one CSI driver.
@@ -73,7 +76,7 @@ func newServer(o Options, m machine) (*Server, error) {
 	g := grpc.NewServer(grpc.ChainUnaryInterceptor(logged(o.Log), answered(o.Log, has)))
 	csi.RegisterIdentityServer(g, &identity{name: o.DriverName, version: o.Version, has: has, controller: o.Controller})
 	if o.Controller {
-		c := &controller{pools: o.Pools, has: has, log: o.Log}
+		c := &controller{pools: o.Pools, nodes: o.Nodes, has: has, log: o.Log}
 		csi.RegisterControllerServer(g, c)
 		csi.RegisterGroupControllerServer(g, c)
 	}
@@ -92,6 +95,8 @@ func (o Options) check(m machine) error {
 		return missing("Version")
 	case o.Pools == nil:
 		return missing("Pools")
+	case o.Controller && o.Nodes == nil && o.features().attach:
+		return missing("Nodes")
 	case m == nil && !o.Controller:
 		return errs.E(errs.Invalid, "Controller, Node: a driver needs one of them")
 	case m != nil && (m.Name() == "" || len(m.Name()) > maxSegment && o.features().nodeBound):

@@ -18,11 +18,12 @@ import (
 
 func TestOptions(t *testing.T) {
 	b := &bed{fakes: map[string]*fake.Backend{}}
-	good := Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a", bound: true}}), Controller: true}
+	good := Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a", bound: true}}), Controller: true, Nodes: knownNodes}
 	for name, change := range map[string]func(*Options){
 		"DriverName": func(o *Options) { o.DriverName = "Not A Domain" },
 		"Version":    func(o *Options) { o.Version = "" },
 		"Pools":      func(o *Options) { o.Pools = nil },
+		"Nodes":      func(o *Options) { o.Nodes = nil },
 		"Controller": func(o *Options) { o.Controller = false },
 	} {
 		o := good
@@ -53,7 +54,7 @@ func TestStopIsGracefulAndBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &bed{fakes: map[string]*fake.Backend{}}
-			s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: true, Grace: c.grace}, nil)
+			s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: true, Nodes: knownNodes, Grace: c.grace}, nil)
 			wantOK(t, err)
 			path := filepath.Join(t.TempDir(), "s")
 			l, err := socket.Listen(path, os.Getuid())
@@ -94,7 +95,7 @@ func TestStopIsGracefulAndBounded(t *testing.T) {
 
 func TestServe(t *testing.T) {
 	b := &bed{fakes: map[string]*fake.Backend{}}
-	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: true}, nil)
+	s, err := newServer(Options{DriverName: "fake.dozo.dev", Version: "v1", Pools: b.pools(t, []member{{name: "a"}}), Controller: true, Nodes: knownNodes}, nil)
 	wantOK(t, err)
 	wantKind(t, s.Serve(t.Context(), "tcp://:1"), errs.Invalid, "endpoint")
 	stopped, stop := context.WithCancel(t.Context())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
@@ -16,6 +17,72 @@ type usage struct {
 	mountFlags   []string
 	readOnly     bool
 	singleWriter bool // at one target path only
+	manyNodes    bool // at the same time
+	mode         csi.VolumeCapability_AccessMode_Mode
+}
+
+// reach is from where a volume can be used, which decides how.
+type reach int
+
+const (
+	inPlace  reach = iota // it is on a node
+	asDevice              // a disk, which is attached to nodes
+	asFolder              // a file system on a server
+)
+
+// reach is that of the volumes of a class.
+func (c class) reach() reach {
+	switch {
+	case c.pool.Shares(c.parameters):
+		return asFolder
+	case c.pool.Kind().NodeBound || c.pool.Capabilities().Attacher == nil:
+		return inPlace
+	}
+	return asDevice
+}
+
+// reachedBy is that of a volume which exists.
+func reachedBy(a backend.Access) reach {
+	switch {
+	case a.Mount != nil:
+		return asFolder
+	case a.ISCSI != nil:
+		return asDevice
+	}
+	return inPlace
+}
+
+// fits returns errs.Unsupported, with what to ask for instead, if a volume cannot be used so. Two nodes that mount one
+// file system on one device destroy it, one of them only reading too: it replays the journal, or sees it change.
+func (u usage) fits(field string, r reach) error {
+	switch {
+	case r == asFolder && u.block:
+		return errs.E(errs.Unsupported, "%s.block: these volumes are file systems on a server and no devices; ask for volumeMode: Filesystem, or use a class whose volumes are devices", field)
+	case r == asFolder && u.fsType != "" && u.fsType != backend.NFS:
+		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are file systems on a server already; say nothing or %s (the class's %sfstype)", field, u.fsType, backend.NFS, foreignPrefix)
+	case r != asFolder && u.fsType == backend.NFS:
+		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are devices, on which ext4, xfs or btrfs is made", field, u.fsType)
+	case !u.manyNodes, r == asFolder, r == asDevice && u.block:
+		return nil
+	case r == asDevice:
+		return errs.E(errs.Unsupported, "%s.access_mode: %v: a file system on a device is mounted on one node at a time: ask for ReadWriteOnce or ReadWriteOncePod; "+
+			"for many nodes use a class whose volumes are shared folders (protocol: nfs), or volumeMode: Block if the application itself can share a device", field, u.mode)
+	}
+	return errs.E(errs.Unsupported, "%s.access_mode: %v: these volumes are used on one node at a time; ask for ReadWriteOnce "+
+		"(any number of pods on that node) or ReadWriteOncePod (one pod), and set readOnly in the pod where it only reads", field, u.mode)
+}
+
+// usages are how a volume is to be usable, all of them.
+type usages []usage
+
+// fit is fits of all.
+func (us usages) fit(field string, r reach) error {
+	for i, u := range us {
+		if err := u.fits(fmt.Sprintf("%s[%d]", field, i), r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxMountFlags is CSI's limit for all mount flags together, in bytes.
@@ -46,8 +113,7 @@ func usageOf(field string, c *csi.VolumeCapability) (usage, error) {
 	return u, nil
 }
 
-// accessModeOf says yes to what one node can do with a volume. More nodes need a backend that can
-// share, and the contract has none yet.
+// accessModeOf reads an access mode. Whether it can be had is up to the volume; see [usage.fits].
 func accessModeOf(field string, mode csi.VolumeCapability_AccessMode_Mode) (usage, error) {
 	switch mode {
 	case csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER,
@@ -59,11 +125,11 @@ func accessModeOf(field string, mode csi.VolumeCapability_AccessMode_Mode) (usag
 		return usage{readOnly: true}, nil
 	case csi.VolumeCapability_AccessMode_UNKNOWN:
 		return usage{}, missing(field)
-	case csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY,
-		csi.VolumeCapability_AccessMode_MULTI_NODE_SINGLE_WRITER,
+	case csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY:
+		return usage{manyNodes: true, mode: mode, readOnly: true}, nil
+	case csi.VolumeCapability_AccessMode_MULTI_NODE_SINGLE_WRITER,
 		csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER:
-		return usage{}, errs.E(errs.Unsupported, "%s: %v: these volumes are used on one node at a time; ask for ReadWriteOnce "+
-			"(any number of pods on that node) or ReadWriteOncePod (one pod), and set readOnly in the pod where it only reads", field, mode)
+		return usage{manyNodes: true, mode: mode}, nil
 	}
 	return usage{}, errs.E(errs.Unsupported, "%s: %d is unknown to this version", field, mode)
 }
@@ -96,15 +162,18 @@ func fileSystems(all []*csi.VolumeCapability) (types []string) {
 	return types
 }
 
-// checkUsages checks a list of capabilities, of which a volume has to satisfy all.
-func checkUsages(field string, all []*csi.VolumeCapability) error {
+// usagesOf returns what a list of capabilities asks for, of which a volume has to satisfy all.
+func usagesOf(field string, all []*csi.VolumeCapability) (usages, error) {
 	if len(all) == 0 {
-		return missing(field)
+		return nil, missing(field)
 	}
+	var us usages
 	for i, c := range all {
-		if _, err := usageOf(fmt.Sprintf("%s[%d]", field, i), c); err != nil {
-			return err
+		u, err := usageOf(fmt.Sprintf("%s[%d]", field, i), c)
+		if err != nil {
+			return nil, err
 		}
+		us = append(us, u)
 	}
-	return nil
+	return us, nil
 }

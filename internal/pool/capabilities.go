@@ -8,6 +8,7 @@ type Capabilities struct {
 	Cloner           backend.Cloner
 	Snapshotter      backend.Snapshotter
 	GroupSnapshotter backend.GroupSnapshotter
+	Attacher         backend.Attacher
 	Activator        backend.Activator
 	Marker           backend.Marker
 	Checker          backend.Checker
@@ -24,6 +25,7 @@ func Find(b backend.Backend) Capabilities {
 	c.Cloner, _ = b.(backend.Cloner)
 	c.Snapshotter, _ = b.(backend.Snapshotter)
 	c.GroupSnapshotter, _ = b.(backend.GroupSnapshotter)
+	c.Attacher, _ = b.(backend.Attacher)
 	c.Activator, _ = b.(backend.Activator)
 	c.Marker, _ = b.(backend.Marker)
 	c.Checker, _ = b.(backend.Checker)
@@ -43,6 +45,7 @@ func (c Capabilities) Masked(m backend.Mask) Capabilities {
 		Cloner:           only(m.Cloner, c.Cloner),
 		Snapshotter:      only(m.Snapshotter, c.Snapshotter),
 		GroupSnapshotter: only(m.GroupSnapshotter, c.GroupSnapshotter),
+		Attacher:         only(m.Attacher, c.Attacher),
 		Activator:        only(m.Activator, c.Activator),
 		Marker:           only(m.Marker, c.Marker),
 		Checker:          only(m.Checker, c.Checker),
@@ -66,6 +69,7 @@ func (c Capabilities) Mask() backend.Mask {
 		Cloner:           c.Cloner != nil,
 		Snapshotter:      c.Snapshotter != nil,
 		GroupSnapshotter: c.GroupSnapshotter != nil,
+		Attacher:         c.Attacher != nil,
 		Activator:        c.Activator != nil,
 		Marker:           c.Marker != nil,
 		Checker:          c.Checker != nil,

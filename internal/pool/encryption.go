@@ -25,10 +25,10 @@ func EncryptionParameters() []backend.Parameter {
 }
 
 // Parameters are those of a storage class that this pool knows: its kind's, and those for encryption if
-// a node can encrypt its volumes. For that they have to be devices, and the pool has to remember
-// whether one was ever formatted.
+// a node can encrypt its volumes. For that they have to be devices, and somebody has to remember
+// whether one was ever formatted: the pool, or the node on a device that it is attached.
 func (p *Pool) Parameters() []backend.Parameter {
-	if p.caps.Activator == nil || p.caps.Marker == nil {
+	if p.caps.Attacher == nil && (p.caps.Activator == nil || p.caps.Marker == nil) {
 		return p.kind.Parameters
 	}
 	return slices.Concat(p.kind.Parameters, EncryptionParameters())

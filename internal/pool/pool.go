@@ -23,7 +23,8 @@ type Pool struct {
 	locks *keylock.Locks
 	opts  Options
 
-	inline int64 // bytes; see InlineLimit
+	inline  int64             // bytes; see InlineLimit
+	options map[string]string // of the backend, complete
 }
 
 // Options are what pools share.
@@ -51,6 +52,9 @@ type Spec struct {
 	Kind    string            `json:"kind"`
 	Options map[string]string `json:"options"`
 	Socket  string            `json:"socket"` // path of the socket that another process serves it on; empty: opened here
+
+	SecretDir string  `json:"secretDir,omitempty"` // directory with what is in Secrets, a file for each key; who reads specs reads it
+	Secrets   Secrets `json:"-"`                   // what the kind logs in with
 }
 
 // Open opens one pool. errs.Invalid names the field of the spec that is wrong.
@@ -66,6 +70,7 @@ func Open(ctx context.Context, kind backend.Kind, s Spec, o Options) (*Pool, err
 	}
 	p := New(s.Name, kind, b, o)
 	p.inline, _ = backend.ParseSize(common[OptionInlineLimit]) // checked by the declaration
+	p.options = withoutCommon(common)
 	return p, nil
 }
 
@@ -79,7 +84,7 @@ func OpenBackend(ctx context.Context, kind backend.Kind, s Spec, o Options) (bac
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
-	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options, Log: o.Log})
+	b, err := kind.Open(ctx, backend.Config{Pool: s.Name, Node: o.Node, Options: options, Secrets: s.Secrets, Log: o.Log})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "pool %s: %w", s.Name, err)
 	}
@@ -111,6 +116,12 @@ func (p *Pool) Node() string { return p.opts.Node }
 
 // Capabilities are what the pool can do, found once when it was opened.
 func (p *Pool) Capabilities() Capabilities { return p.caps }
+
+// Shares reports whether volumes with these parameters of a class, complete, are file systems on a server, which any number
+// of nodes can mount; see [backend.Kind.Shares].
+func (p *Pool) Shares(parameters map[string]string) bool {
+	return p.kind.Shares != nil && p.kind.Shares(p.options, parameters)
+}
 
 // elsewhere reports whether the pool is on this node only, and the node is another one.
 func (p *Pool) elsewhere(node string) bool {

@@ -28,6 +28,7 @@ type Set struct {
 type member struct {
 	spec  Spec
 	pool  *Pool              // nil: not open
+	begun bool               // the first attempt to open it as spec says is under way
 	err   error              // of the last attempt to open it as spec says; nil: it is
 	retry context.CancelFunc // ends the attempts
 }
@@ -37,6 +38,8 @@ type State struct {
 	Spec Spec
 	Pool *Pool // nil: not open. With an Err too it is open as an earlier Spec said
 	Err  error // why it is not open as Spec says; it is tried again and again
+	// Opening says that the Err is only that the first attempt has not ended.
+	Opening bool
 }
 
 // NewSet makes a set of open pools. errs.Invalid if two pools have one name.
@@ -169,7 +172,7 @@ func (s *Set) States() []State {
 	all := make([]State, 0, len(s.members))
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
 		m := s.members[name]
-		all = append(all, State{Spec: m.spec, Pool: m.pool, Err: m.err})
+		all = append(all, State{Spec: m.spec, Pool: m.pool, Err: m.err, Opening: m.begun})
 	}
 	return all
 }

@@ -36,7 +36,7 @@ func (s *Set) Use(ctx context.Context, spec Spec) error {
 	}
 	// The new spec is there from now on, so that an attempt for the old one finds that it came too late.
 	m.spec = spec
-	m.err = errs.E(errs.Unavailable, "being opened")
+	m.err, m.begun = errs.E(errs.Unavailable, "being opened"), true
 	again, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m.retry = cancel
 	s.mu.Unlock()
@@ -48,7 +48,8 @@ func (s *Set) Use(ctx context.Context, spec Spec) error {
 }
 
 func same(a, b Spec) bool {
-	return a.Name == b.Name && a.Kind == b.Kind && a.Socket == b.Socket && maps.Equal(a.Options, b.Options)
+	return a.Name == b.Name && a.Kind == b.Kind && a.Socket == b.Socket && maps.Equal(a.Options, b.Options) &&
+		a.SecretDir == b.SecretDir && a.Secrets.Equal(b.Secrets)
 }
 
 // final reports whether an attempt that failed so would fail again.
@@ -68,7 +69,7 @@ func (s *Set) attempt(ctx, wanted context.Context, m *member, spec Spec) error {
 		return errs.E(errs.Aborted, "pool %s: is not wanted so any more", spec.Name)
 	}
 	old := m.pool
-	m.err = err
+	m.err, m.begun = err, false
 	if err == nil {
 		m.pool = p
 	}

@@ -74,6 +74,9 @@ func (p *Pool) request(r VolumeRequest) (b backend.Request, encrypt *backend.Enc
 		return backend.Request{}, nil, err
 	}
 	encrypt = encryption(parameters)
+	if encrypt != nil && p.Shares(parameters) {
+		return backend.Request{}, nil, errs.E(errs.Invalid, "parameters[%q]: these volumes are file systems on a server, with no device that a node could encrypt", paramEncryption)
+	}
 	required, err := r.required(encrypt != nil)
 	if err != nil {
 		return backend.Request{}, nil, err

@@ -59,6 +59,7 @@ type stubs struct {
 	snapshots wirepb.SnapshotterClient
 	groups    wirepb.GroupSnapshotterClient
 	activator wirepb.ActivatorClient
+	attacher  wirepb.AttacherClient
 	marker    wirepb.MarkerClient
 	checker   wirepb.CheckerClient
 	modifier  wirepb.ModifierClient
@@ -81,6 +82,7 @@ var _ interface {
 	backend.Modifier
 	backend.Gauger
 	backend.Importer
+	backend.Attacher
 } = (*Client)(nil)
 
 // Connect connects to a pool. errs.Unavailable if nobody serves the socket, errs.Invalid if it does
@@ -101,7 +103,7 @@ func Connect(ctx context.Context, d Dial) (*Client, error) {
 	c.conn = conn
 	c.stubs = stubs{
 		wirepb.NewBackendClient(conn), wirepb.NewExpanderClient(conn), wirepb.NewClonerClient(conn), wirepb.NewSnapshotterClient(conn),
-		wirepb.NewGroupSnapshotterClient(conn), wirepb.NewActivatorClient(conn), wirepb.NewMarkerClient(conn), wirepb.NewCheckerClient(conn),
+		wirepb.NewGroupSnapshotterClient(conn), wirepb.NewActivatorClient(conn), wirepb.NewAttacherClient(conn), wirepb.NewMarkerClient(conn), wirepb.NewCheckerClient(conn),
 		wirepb.NewModifierClient(conn), wirepb.NewGaugerClient(conn), wirepb.NewImporterClient(conn),
 	}
 	if err := c.meet(ctx); err != nil {

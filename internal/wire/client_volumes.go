@@ -85,6 +85,24 @@ func (c *Client) Deactivate(ctx context.Context, id backend.ID) error {
 	return err
 }
 
+// Attach is [backend.Attacher].
+func (c *Client) Attach(ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+	stream, err := c.attacher.Attach(ctx, toAttachRequest(c.dial.Pool, id, r))
+	e, err := c.changed(ctx, stream, err)
+	if err != nil {
+		return backend.Access{}, err
+	}
+	a, err := fromAccess(e.GetAccess())
+	return a, c.odd(err)
+}
+
+// Detach is [backend.Attacher].
+func (c *Client) Detach(ctx context.Context, id backend.ID, node string) error {
+	stream, err := c.attacher.Detach(ctx, &wirepb.DetachRequest{Pool: c.dial.Pool, Id: string(id), Node: node})
+	_, err = c.changed(ctx, stream, err)
+	return err
+}
+
 // Mark is [backend.Marker].
 func (c *Client) Mark(ctx context.Context, id backend.ID) (backend.Mark, error) {
 	w, err := c.marker.Mark(ctx, c.target(id))

@@ -113,6 +113,14 @@ func volumeEvent(v backend.Volume, err error) (*wirepb.Event, error) {
 	return &wirepb.Event{What: &wirepb.Event_Volume{Volume: w}}, err
 }
 
+func accessEvent(a backend.Access, err error) (*wirepb.Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	w, err := toAccess(a)
+	return &wirepb.Event{What: &wirepb.Event_Access{Access: w}}, err
+}
+
 func snapshotsEvent(err error, all ...backend.Snapshot) (*wirepb.Event, error) {
 	if err != nil {
 		return nil, err

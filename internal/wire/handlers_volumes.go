@@ -204,6 +204,36 @@ func (h *handlers) Deactivate(w *wirepb.Target, stream events) error {
 	})
 }
 
+// Attach is [backend.Attacher].
+func (h *handlers) Attach(w *wirepb.AttachRequest, stream events) error {
+	p, id, err := h.target(&wirepb.Target{Pool: w.GetPool(), Id: w.GetId()})
+	switch {
+	case err != nil:
+		return err
+	case p.caps.Attacher == nil:
+		return p.lacks("attach volumes")
+	case w.GetNode() == "":
+		return errs.E(errs.Invalid, "node: missing")
+	}
+	return p.change(h.s, stream, "attach", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+		return accessEvent(p.caps.Attacher.Attach(ctx, id, fromAttachRequest(w)))
+	})
+}
+
+// Detach is [backend.Attacher].
+func (h *handlers) Detach(w *wirepb.DetachRequest, stream events) error {
+	p, id, err := h.target(&wirepb.Target{Pool: w.GetPool(), Id: w.GetId()})
+	if err != nil {
+		return err
+	}
+	if p.caps.Attacher == nil {
+		return p.lacks("attach volumes")
+	}
+	return p.change(h.s, stream, "detach", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+		return nil, p.caps.Attacher.Detach(ctx, id, w.GetNode())
+	})
+}
+
 // Mark is [backend.Marker].
 func (h *handlers) Mark(ctx context.Context, w *wirepb.Target) (*wirepb.Formatting, error) {
 	p, id, err := h.target(w)

@@ -72,7 +72,7 @@ func everything(f *fake.Backend) backend.Backend { return f }
 // masks are what the law gets to see of a fake.
 func masks() map[string]func(*fake.Backend) backend.Backend {
 	return map[string]func(*fake.Backend) backend.Backend{
-		"everything": everything, "basic": fake.Basic, "shared": fake.Shared, "plain": fake.Plain,
+		"everything": everything, "basic": fake.Basic, "shared": fake.Shared, "plain": fake.Plain, "outside": fake.Outside,
 	}
 }
 
@@ -127,6 +127,10 @@ func TestLaw(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestLawOutside(t *testing.T) {
+	backendtest.Run(t, overFake(fake.Options{Outside: true}, fake.Outside, false))
 }
 
 func TestLawNodeBound(t *testing.T) {

@@ -94,6 +94,7 @@ func (s *Server) register() {
 	wirepb.RegisterSnapshotterServer(s.grpc, h)
 	wirepb.RegisterGroupSnapshotterServer(s.grpc, h)
 	wirepb.RegisterActivatorServer(s.grpc, h)
+	wirepb.RegisterAttacherServer(s.grpc, h)
 	wirepb.RegisterMarkerServer(s.grpc, h)
 	wirepb.RegisterCheckerServer(s.grpc, h)
 	wirepb.RegisterModifierServer(s.grpc, h)

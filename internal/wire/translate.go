@@ -67,9 +67,9 @@ func fromSource(w *wirepb.Source) (s backend.Source, err error) {
 }
 
 func toVolume(v backend.Volume) (*wirepb.Volume, error) {
-	access, err := json.Marshal(v.Access)
+	access, err := toAccess(v.Access)
 	if err != nil {
-		return nil, errs.E(errs.Internal, "access: %w", err)
+		return nil, err
 	}
 	return &wirepb.Volume{
 		Id: string(v.ID), Name: v.Name, Size: v.Size, Source: toSource(v.Source), Nodes: slices.Clone(v.Nodes), Access: access,
@@ -77,7 +77,6 @@ func toVolume(v backend.Volume) (*wirepb.Volume, error) {
 	}, nil
 }
 
-// fromVolume reads an access of any version: who uses it checks that.
 func fromVolume(w *wirepb.Volume) (backend.Volume, error) {
 	id, err := parseID("volume.id", w.GetId())
 	if err != nil {
@@ -87,13 +86,39 @@ func fromVolume(w *wirepb.Volume) (backend.Volume, error) {
 	if err != nil {
 		return backend.Volume{}, err
 	}
-	var access backend.Access
-	if err := json.Unmarshal(w.GetAccess(), &access); err != nil {
-		return backend.Volume{}, errs.E(errs.Invalid, "volume.access: %w", err)
+	access, err := fromAccess(w.GetAccess())
+	if err != nil {
+		return backend.Volume{}, errs.E(errs.Invalid, "volume.%w", err)
 	}
 	return backend.Volume{
 		ID: id, Name: w.GetName(), Size: w.GetSize(), Source: source, Nodes: w.GetNodes(), Access: access, Limits: fromLimits(w.GetLimits()),
 	}, nil
+}
+
+func toAccess(a backend.Access) ([]byte, error) {
+	w, err := json.Marshal(a)
+	if err != nil {
+		return nil, errs.E(errs.Internal, "access: %w", err)
+	}
+	return w, nil
+}
+
+// fromAccess reads an access of any version: who uses it checks that.
+func fromAccess(w []byte) (a backend.Access, err error) {
+	if err := json.Unmarshal(w, &a); err != nil {
+		return backend.Access{}, errs.E(errs.Invalid, "access: %w", err)
+	}
+	return a, nil
+}
+
+func toAttachRequest(pool string, id backend.ID, r backend.AttachRequest) *wirepb.AttachRequest {
+	return &wirepb.AttachRequest{
+		Pool: pool, Id: string(id), Node: r.Node, Addresses: slices.Clone(r.Addresses), Shared: r.Shared, ReadOnly: r.ReadOnly,
+	}
+}
+
+func fromAttachRequest(w *wirepb.AttachRequest) backend.AttachRequest {
+	return backend.AttachRequest{Node: w.GetNode(), Addresses: w.GetAddresses(), Shared: w.GetShared(), ReadOnly: w.GetReadOnly()}
 }
 
 func toLimits(l backend.Limits) *wirepb.Limits {
@@ -223,6 +248,7 @@ func toMask(m backend.Mask) *wirepb.Mask {
 	return &wirepb.Mask{
 		Expander: m.Expander, Cloner: m.Cloner, Snapshotter: m.Snapshotter, GroupSnapshotter: m.GroupSnapshotter,
 		Activator: m.Activator, Marker: m.Marker, Checker: m.Checker, Modifier: m.Modifier, Gauger: m.Gauger, Importer: m.Importer,
+		Attacher: m.Attacher,
 	}
 }
 
@@ -230,6 +256,7 @@ func fromMask(w *wirepb.Mask) backend.Mask {
 	return backend.Mask{
 		Expander: w.GetExpander(), Cloner: w.GetCloner(), Snapshotter: w.GetSnapshotter(), GroupSnapshotter: w.GetGroupSnapshotter(),
 		Activator: w.GetActivator(), Marker: w.GetMarker(), Checker: w.GetChecker(), Modifier: w.GetModifier(), Gauger: w.GetGauger(), Importer: w.GetImporter(),
+		Attacher: w.GetAttacher(),
 	}
 }
 

@@ -53,12 +53,15 @@ func TestEveryFieldCrosses(t *testing.T) {
 	}
 	sr := backend.SnapshotRequest{ID: "s", Name: "snap", Source: "v", Group: "g"}
 	s := backend.Snapshot{ID: "s", Name: "snap", Source: "v", Size: 1, Created: time.Now().UTC(), Group: "g", Nodes: []string{"n1"}}
+	v.Access.ISCSI, v.Access.Mount = &backend.ISCSI{WWID: "w", Target: &backend.ISCSITarget{IQN: "i", Portals: []string{"p"}, LUN: 1, CHAP: true}},
+		&backend.Mount{Type: "t", Source: "s", Options: []string{"o"}}
+	ar := backend.AttachRequest{Node: "n1", Addresses: []string{"192.0.2.1", "2001:db8::1"}, Shared: true, ReadOnly: true}
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}
-	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Gauger: true, Importer: true}
+	k := backend.Mask{Expander: true, Cloner: true, Snapshotter: true, GroupSnapshotter: true, Activator: true, Marker: true, Checker: true, Modifier: true, Gauger: true, Importer: true, Attacher: true}
 	g := []backend.Gauge{{Name: "size_bytes", Help: "h", Part: "vg0", Value: 0.5}, {Name: "n", Part: "q", Value: 2}}
-	for _, x := range []any{r, v, sr, s, m, c, p[0], k, g[0]} {
+	for _, x := range []any{r, v, sr, s, m, c, p[0], k, g[0], ar} {
 		whole(t, reflect.ValueOf(x), reflect.TypeOf(x).Name())
 	}
 	r.Source, v.Source = backend.Source{Volume: "w"}, backend.Source{Snapshot: "s"}
@@ -80,6 +83,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	same(sr, gotSR, err)
 	gotS, err := fromSnapshot(over(t, toSnapshot(s), &wirepb.Snapshot{}))
 	same(s, gotS, err)
+	same(ar, fromAttachRequest(over(t, toAttachRequest("p", "v", ar), &wirepb.AttachRequest{})), nil)
 	same(m, fromMark(over(t, toMark(m), &wirepb.Formatting{})), nil)
 	same(c, fromCapacity(over(t, toCapacity(c), &wirepb.CapacityAnswer{})), nil)
 	same(p, fromProblems(over(t, toProblems(p), &wirepb.CheckAnswer{})), nil)
@@ -101,7 +105,7 @@ func TestKindIsWhole(t *testing.T) {
 	if d := cmp.Diff(k, got); d != "" || err != nil {
 		t.Errorf("%v, -sent +arrived:\n%s", err, d)
 	}
-	stays := map[string]bool{"Options": true, "Open": true, "Mask": true} // that of the one pool crosses beside it
+	stays := map[string]bool{"Options": true, "Open": true, "Mask": true, "Shares": true} // the mask of the one pool crosses beside it
 	v := reflect.ValueOf(got)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() != stays[name] {

@@ -354,6 +354,9 @@ func TestServerThatCanLess(t *testing.T) {
 	refused(t, err, errs.Unsupported, "expand")
 	_, err = c.Activate(t.Context(), "v")
 	refused(t, err, errs.Unsupported)
+	_, err = c.Attach(t.Context(), "v", backend.AttachRequest{Node: "n1"})
+	refused(t, err, errs.Unsupported, "attach")
+	refused(t, c.Detach(t.Context(), "v", ""), errs.Unsupported, "attach")
 	for _, err = range c.ListSnapshots(t.Context()) {
 	}
 	refused(t, err, errs.Unsupported)

@@ -7,13 +7,16 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	kinds "github.com/dozo-dev/dozo/internal/backend/all"
 	"github.com/dozo-dev/dozo/internal/csi"
+	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
@@ -48,27 +51,27 @@ func StartWith(t testing.TB, dir, images string, options map[string]string, chan
 	}
 	all := map[string]string{"path": d.Images, "spare": "0"}
 	maps.Copy(all, options)
-	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: all}, change...)
+	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: all}, nil, change...)
 	return d
 }
 
-// StartPool starts a driver below dir, with the one pool given, until the test ends.
-func StartPool(t testing.TB, dir string, spec pool.Spec) Driver {
+// StartPool starts a driver below dir, with the one pool given, until the test ends. It may be of a kind of the test's own.
+func StartPool(t testing.TB, dir string, spec pool.Spec, own ...backend.Kind) Driver {
 	t.Helper()
 	hosttest.NeedRoot(t)
 	d := Driver{Dir: dir, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
-	d.serve(t, spec)
+	d.serve(t, spec, own)
 	return d
 }
 
-func (d Driver) serve(t testing.TB, spec pool.Spec, change ...func(*host.Host)) {
+func (d Driver) serve(t testing.TB, spec pool.Spec, own []backend.Kind, change ...func(*host.Host)) {
 	t.Helper()
 	dir, h, log := d.Dir, host.New(), slog.New(slog.DiscardHandler)
 	for _, f := range change {
 		f(h)
 	}
 	observe, changed := node.Changed()
-	pools, err := pool.OpenSet(t.Context(), kinds.Kinds(h), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log, Observe: observe})
+	pools, err := pool.OpenSet(t.Context(), slices.Concat(own, kinds.Kinds(h)), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,7 @@ func (d Driver) serve(t testing.TB, spec pool.Spec, change ...func(*host.Host)) 
 		t.Fatal(err)
 	}
 	server, err := csi.NewServer(csi.Options{
-		DriverName: spec.Kind + ".dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Log: log,
+		DriverName: spec.Kind + ".dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Nodes: onlyN1, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +99,14 @@ func (d Driver) serve(t testing.TB, spec pool.Spec, change ...func(*host.Host)) 
 			t.Error(err)
 		}
 	})
+}
+
+// onlyN1 knows the one node there is.
+func onlyN1(_ context.Context, id string) ([]string, error) {
+	if id != "n1" {
+		return nil, errs.E(errs.NotFound, "%.80q: the only node is n1", id)
+	}
+	return []string{"192.0.2.1"}, nil
 }
 
 // Dial returns a connection to the driver for the length of the test.

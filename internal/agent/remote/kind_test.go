@@ -23,7 +23,7 @@ func TestKindOffersWhatNodesDo(t *testing.T) {
 	if i := slices.IndexFunc(k.Options, func(p backend.Parameter) bool { return p.Required }); i >= 0 {
 		t.Errorf("without the option %s a pool cannot be used", k.Options[i].Name)
 	}
-	if m := New("p", nil, k.Mask(nil)).Mask(); m.Activator || m.Marker || !m.Expander || !m.Modifier {
+	if m := New("p", nil, k.Mask(nil)).Mask(); m.Activator || m.Marker || m.Attacher || !m.Expander || !m.Modifier {
 		t.Errorf("the controller's end can do %+v", m)
 	}
 }

@@ -51,7 +51,7 @@ var _ interface {
 // New returns the pool of that name, whose nodes can do what local has. What a node does with a volume that
 // it has is nothing for here, and its figures it says itself.
 func New(pool string, v *View, local backend.Mask) *Backend {
-	local.Activator, local.Marker, local.Gauger, local.Importer = false, false, false, false
+	local.Activator, local.Marker, local.Gauger, local.Importer, local.Attacher = false, false, false, false, false
 	return &Backend{pool: pool, view: v, mask: local}
 }
 

@@ -30,6 +30,8 @@ type hooks struct {
 	setMark        func(*fake.Backend, context.Context, backend.ID, backend.Mark) error
 	check          func(*fake.Backend, context.Context, backend.ID) ([]backend.Problem, error)
 	modify         func(*fake.Backend, context.Context, backend.ID, backend.Limits) (backend.Volume, error)
+	attach         func(*fake.Backend, context.Context, backend.ID, backend.AttachRequest) (backend.Access, error)
+	detach         func(*fake.Backend, context.Context, backend.ID, string) error
 	gauges         func(*fake.Backend, context.Context) ([]backend.Gauge, error)
 }
 
@@ -163,6 +165,20 @@ func (b *broken) Check(ctx context.Context, id backend.ID) ([]backend.Problem, e
 		return b.Backend.Check(ctx, id)
 	}
 	return b.h.check(b.Backend, ctx, id)
+}
+
+func (b *broken) Attach(ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+	if b.h.attach == nil {
+		return b.Backend.Attach(ctx, id, r)
+	}
+	return b.h.attach(b.Backend, ctx, id, r)
+}
+
+func (b *broken) Detach(ctx context.Context, id backend.ID, node string) error {
+	if b.h.detach == nil {
+		return b.Backend.Detach(ctx, id, node)
+	}
+	return b.h.detach(b.Backend, ctx, id, node)
 }
 
 func (b *broken) Gauges(ctx context.Context) ([]backend.Gauge, error) {

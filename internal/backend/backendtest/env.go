@@ -90,6 +90,11 @@ func (e *env) deleteAll(ctx context.Context) (found int) {
 				e.Logf("cleaning up: deactivate %s: %v", v.ID, err)
 			}
 		}
+		if e.caps.Attacher != nil {
+			if err := e.caps.Attacher.Detach(ctx, v.ID, ""); err != nil {
+				e.Logf("cleaning up: detach %s: %v", v.ID, err)
+			}
+		}
 		if err := e.b.Delete(ctx, v.ID); err != nil {
 			e.Logf("cleaning up: delete %s: %v", v.ID, err)
 		}

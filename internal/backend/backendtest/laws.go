@@ -19,5 +19,6 @@ func laws() []law {
 		cancelLaws(),
 		raceLaws(),
 		gaugeLaws(),
+		attachLaws(),
 	)
 }

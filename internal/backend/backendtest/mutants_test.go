@@ -20,7 +20,7 @@ type mutant struct {
 
 func mutants() []mutant {
 	return slices.Concat(volumeMutants(), sizeMutants(), listMutants(), nodeMutants(),
-		copyMutants(), limitMutants(), snapshotMutants(), groupMutants(), cancelMutants(), raceMutants(), gaugeMutants())
+		copyMutants(), limitMutants(), snapshotMutants(), groupMutants(), cancelMutants(), raceMutants(), gaugeMutants(), attachMutants())
 }
 
 // TestLawFindsDefects shows that the law can fail: every mutant breaks the law that is there to find

@@ -22,6 +22,10 @@ func activator() need {
 	return need{"not an Activator", func(e *env) bool { return e.caps.Activator != nil }}
 }
 
+func attacher() need {
+	return need{"not an Attacher", func(e *env) bool { return e.caps.Attacher != nil }}
+}
+
 func marker() need {
 	return need{"not a Marker", func(e *env) bool { return e.caps.Marker != nil }}
 }

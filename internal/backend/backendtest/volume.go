@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
@@ -156,6 +157,9 @@ func (e *env) asks(id backend.ID) map[string]func() error {
 		asks["mark"] = func() error { _, err := m.Mark(e.ctx, id); return err }
 		asks["set mark"] = func() error { return m.SetMark(e.ctx, id, backend.Mark{FS: "ext4"}) }
 	}
+	if a := e.caps.Attacher; a != nil {
+		asks["attach"] = func() error { _, err := a.Attach(e.ctx, id, toNode(1)); return err }
+	}
 	if c := e.caps.Checker; c != nil {
 		asks["check"] = func() error { _, err := c.Check(e.ctx, id); return err }
 	}
@@ -250,17 +254,36 @@ func noSharedMemory(e *env) {
 	for i := range v.Nodes {
 		v.Nodes[i] = "scribble"
 	}
-	if v.Access.Local != nil {
-		v.Access.Local.ID = "scribble"
-	}
+	scribbleOn(v.Access)
 	got := e.get(v.ID)
-	if l := got.Access.Local; l != nil && l.ID == "scribble" {
+	if strings.Contains(fmt.Sprint(deref(got.Access)), "scribble") {
 		e.Fatalf("the access of an earlier answer was changed, and Get returns the change")
+	}
+	if e.caps.Attacher != nil {
+		scribbleOn(e.attach(v.ID, toNode(1)))
+		if a := e.attach(v.ID, toNode(1)); strings.Contains(fmt.Sprint(deref(a)), "scribble") {
+			e.Fatalf("the access of an earlier answer was changed, and Attach returns the change")
+		}
 	}
 	for _, n := range got.Nodes {
 		if n == "scribble" {
 			e.Fatalf("the nodes of an earlier answer were changed, and Get returns the change")
 		}
+	}
+}
+
+func scribbleOn(a backend.Access) {
+	if a.Local != nil {
+		a.Local.ID = "scribble"
+	}
+	if a.ISCSI != nil {
+		a.ISCSI.WWID = "scribble"
+		if t := a.ISCSI.Target; t != nil {
+			t.IQN, t.Portals[0] = "scribble", "scribble"
+		}
+	}
+	if a.Mount != nil {
+		a.Mount.Source = "scribble"
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Total     int64            // bytes; 0: 1 TiB
 	NodeBound bool             // volumes are on Node only
 	Linked    bool             // a volume with snapshots is not deleted: errs.InUse
+	Outside   bool             // volumes are outside the cluster: reached by iSCSI, or with the class parameter protocol: nfs by mount
 	Now       func() time.Time // nil: time.Now; when snapshots are taken
 }
 
@@ -57,6 +58,7 @@ var _ interface {
 	backend.Modifier
 	backend.Gauger
 	backend.Importer
+	backend.Attacher
 } = (*Backend)(nil)
 
 // disk is what outlives a process: [Backend.Reopen] shares it.
@@ -77,6 +79,7 @@ type volume struct {
 	problems []backend.Problem
 	foreign  bool       // not made by us: see AddForeign
 	from     backend.ID // what it was called before it was imported
+	admitted map[string]admission
 }
 
 type snapshot struct {
@@ -105,11 +108,12 @@ func Kind(o Options) backend.Kind {
 	pools := map[string]*Backend{}
 	return backend.Kind{
 		Name:        KindName,
-		Parameters:  []backend.Parameter{{Name: "colour", Help: "red or blue", Default: "red", Check: backend.OneOf("red", "blue")}},
+		Parameters:  o.parameters(),
 		Granularity: Granularity,
 		MinSize:     MinSize,
 		MaxSize:     MaxSize,
 		NodeBound:   o.NodeBound,
+		Shares:      o.shares(),
 		Mask:        func(map[string]string) backend.Mask { return backend.FullMask() },
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
 			mu.Lock()
@@ -146,6 +150,7 @@ type Errors struct {
 	Expand, CloneSource                                                     Step
 	CreateSnapshot, DeleteSnapshot, GetSnapshot, ListSnapshots, CreateGroup Step
 	Activate, Deactivate, Mark, SetMark, Check, Modify, Gauges, Import      Step
+	Attach, Detach                                                          Step
 }
 
 // Arm changes what will fail.

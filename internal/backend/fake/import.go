@@ -25,7 +25,7 @@ func (b *Backend) Import(ctx context.Context, from string, r backend.Request) (b
 		}
 		delete(d.volumes, backend.ID(from))
 		d.volumes[r.ID] = &volume{data: v.data, from: backend.ID(from), mark: backend.Mark{FS: backend.Raw, Done: true}, Volume: backend.Volume{
-			ID: r.ID, Name: r.Name, Size: v.Size, Nodes: d.nodes(), Access: backend.LocalAccess(d.o.Pool, r.ID), Limits: r.Limits,
+			ID: r.ID, Name: r.Name, Size: v.Size, Nodes: d.nodes(), Access: d.access(r), Limits: r.Limits,
 		}}
 		return d.volumes[r.ID].copy(), nil
 	})

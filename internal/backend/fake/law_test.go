@@ -57,3 +57,13 @@ func TestLawMasked(t *testing.T) {
 		t.Run(name, func(t *testing.T) { backendtest.Run(t, harness(fake.Options{}, mask)) })
 	}
 }
+
+func TestLawOutside(t *testing.T) {
+	for _, protocol := range []string{"iscsi", "nfs"} {
+		t.Run(protocol, func(t *testing.T) {
+			h := harness(fake.Options{Outside: true}, fake.Outside)
+			h.Parameters = map[string]string{"protocol": protocol}
+			backendtest.Run(t, h)
+		})
+	}
+}

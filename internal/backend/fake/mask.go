@@ -19,6 +19,18 @@ func Shared(b *Backend) backend.Backend {
 	}{b, b, b, b}
 }
 
+// Outside returns b as an array would be whose volumes are attached before a node can reach them.
+func Outside(b *Backend) backend.Backend {
+	return struct {
+		backend.Backend
+		backend.Expander
+		backend.Cloner
+		backend.Snapshotter
+		backend.Attacher
+		backend.Checker
+	}{b, b, b, b, b, b}
+}
+
 // Plain returns b as a thick local pool would be: it expands, is activated and keeps marks, and
 // copies nothing.
 func Plain(b *Backend) backend.Backend {

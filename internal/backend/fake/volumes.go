@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -35,7 +36,7 @@ func (d *disk) create(r backend.Request) (backend.Volume, error) {
 		return backend.Volume{}, errs.E(errs.NoSpace, "pool %s: %d bytes are free, %d are required", d.o.Pool, free, r.Size)
 	}
 	v := &volume{data: data, mark: mark, Volume: backend.Volume{
-		ID: r.ID, Name: r.Name, Size: r.Size, Source: r.Source, Nodes: d.nodes(), Access: backend.LocalAccess(d.o.Pool, r.ID), Limits: r.Limits,
+		ID: r.ID, Name: r.Name, Size: r.Size, Source: r.Source, Nodes: d.nodes(), Access: d.access(r), Limits: r.Limits,
 	}}
 	d.volumes[r.ID] = v
 	return v.copy(), nil
@@ -76,6 +77,8 @@ func (b *Backend) Delete(ctx context.Context, id backend.ID) error {
 			return none, errs.E(errs.InUse, "volume %s: its device is open", id)
 		case d.o.Linked && d.hasSnapshots(id):
 			return none, errs.E(errs.InUse, "volume %s: it has snapshots", id)
+		case len(v.admitted) > 0:
+			return none, errs.E(errs.InUse, "volume %s: it is attached to %s", id, strings.Join(v.nodes(), ", "))
 		}
 		delete(d.volumes, id)
 		return none, nil
@@ -244,8 +247,7 @@ func (d *disk) volume(id backend.ID) (*volume, error) {
 func (v *volume) copy() backend.Volume {
 	c := v.Volume
 	c.Nodes = slices.Clone(c.Nodes)
-	local := *c.Access.Local
-	c.Access.Local = &local
+	c.Access = copyAccess(c.Access)
 	return c
 }
 

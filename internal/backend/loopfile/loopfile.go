@@ -60,8 +60,7 @@ func Kind(h *host.Host) backend.Kind {
 		NodeBound:   true,
 		Mask: func(map[string]string) backend.Mask {
 			m := backend.FullMask()
-			m.Gauger = false
-			m.Importer = false
+			m.Attacher, m.Gauger, m.Importer = false, false, false
 			return m
 		},
 		Open: func(ctx context.Context, c backend.Config) (backend.Backend, error) {

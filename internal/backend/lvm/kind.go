@@ -38,7 +38,7 @@ func Kind(h *host.Host) backend.Kind {
 		NodeBound:   true,
 		Mask: func(options map[string]string) backend.Mask { // thick or thin
 			m := backend.FullMask()
-			m.GroupSnapshotter = false
+			m.GroupSnapshotter, m.Attacher = false, false
 			if options["integrity"] == "true" {
 				m.Cloner, m.Snapshotter = false, false
 			}

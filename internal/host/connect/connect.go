@@ -32,6 +32,9 @@ func (c *Connector) Connect(ctx context.Context, a backend.Access) (device strin
 	if err := a.Check(); err != nil {
 		return "", 0, err
 	}
+	if a.Local == nil {
+		return "", 0, errs.E(errs.Unsupported, "access: volumes over the network are not connected yet")
+	}
 	device, err = c.local.Activate(ctx, a.Local.Pool, a.Local.ID)
 	if err != nil {
 		return "", 0, err
@@ -54,6 +57,9 @@ func (c *Connector) Connect(ctx context.Context, a backend.Access) (device strin
 func (c *Connector) Disconnect(ctx context.Context, a backend.Access) error {
 	if err := a.Check(); err != nil {
 		return err
+	}
+	if a.Local == nil {
+		return errs.E(errs.Unsupported, "access: volumes over the network are not connected yet")
 	}
 	return c.local.Deactivate(ctx, a.Local.Pool, a.Local.ID)
 }

@@ -244,6 +244,7 @@ type Event struct {
 	//	*Event_Volume
 	//	*Event_Snapshots
 	//	*Event_Device
+	//	*Event_Access
 	What          isEvent_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -322,6 +323,15 @@ func (x *Event) GetDevice() string {
 	return ""
 }
 
+func (x *Event) GetAccess() []byte {
+	if x != nil {
+		if x, ok := x.What.(*Event_Access); ok {
+			return x.Access
+		}
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -342,6 +352,10 @@ type Event_Device struct {
 	Device string `protobuf:"bytes,4,opt,name=device,proto3,oneof"`
 }
 
+type Event_Access struct {
+	Access []byte `protobuf:"bytes,5,opt,name=access,proto3,oneof"` // as in Volume
+}
+
 func (*Event_Progress) isEvent_What() {}
 
 func (*Event_Volume) isEvent_What() {}
@@ -349,6 +363,8 @@ func (*Event_Volume) isEvent_What() {}
 func (*Event_Snapshots) isEvent_What() {}
 
 func (*Event_Device) isEvent_What() {}
+
+func (*Event_Access) isEvent_What() {}
 
 // Error is in the details of a status that is not OK.
 type Error struct {
@@ -636,6 +652,7 @@ type Mask struct {
 	Modifier         bool                   `protobuf:"varint,8,opt,name=modifier,proto3" json:"modifier,omitempty"`
 	Gauger           bool                   `protobuf:"varint,9,opt,name=gauger,proto3" json:"gauger,omitempty"`
 	Importer         bool                   `protobuf:"varint,10,opt,name=importer,proto3" json:"importer,omitempty"`
+	Attacher         bool                   `protobuf:"varint,11,opt,name=attacher,proto3" json:"attacher,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -736,6 +753,13 @@ func (x *Mask) GetGauger() bool {
 func (x *Mask) GetImporter() bool {
 	if x != nil {
 		return x.Importer
+	}
+	return false
+}
+
+func (x *Mask) GetAttacher() bool {
+	if x != nil {
+		return x.Attacher
 	}
 	return false
 }
@@ -1345,6 +1369,150 @@ func (x *ExpandRequest) GetSize() int64 {
 	return 0
 }
 
+type AttachRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Shared        bool                   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachRequest) Reset() {
+	*x = AttachRequest{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachRequest) ProtoMessage() {}
+
+func (x *AttachRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
+func (*AttachRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AttachRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *AttachRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AttachRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AttachRequest) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *AttachRequest) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *AttachRequest) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+type DetachRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"` // empty: all nodes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DetachRequest) Reset() {
+	*x = DetachRequest{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DetachRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DetachRequest) ProtoMessage() {}
+
+func (x *DetachRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DetachRequest.ProtoReflect.Descriptor instead.
+func (*DetachRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DetachRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *DetachRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DetachRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type SnapshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -1358,7 +1526,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1538,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1551,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotRequest) GetPool() string {
@@ -1431,7 +1599,7 @@ type GroupRequest struct {
 
 func (x *GroupRequest) Reset() {
 	*x = GroupRequest{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1611,7 @@ func (x *GroupRequest) String() string {
 func (*GroupRequest) ProtoMessage() {}
 
 func (x *GroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1624,7 @@ func (x *GroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRequest.ProtoReflect.Descriptor instead.
 func (*GroupRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GroupRequest) GetPool() string {
@@ -1488,7 +1656,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1668,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1681,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1574,7 +1742,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1754,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1767,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Snapshots) GetSnapshots() []*Snapshot {
@@ -1621,7 +1789,7 @@ type Formatting struct {
 
 func (x *Formatting) Reset() {
 	*x = Formatting{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1801,7 @@ func (x *Formatting) String() string {
 func (*Formatting) ProtoMessage() {}
 
 func (x *Formatting) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1814,7 @@ func (x *Formatting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formatting.ProtoReflect.Descriptor instead.
 func (*Formatting) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Formatting) GetFs() string {
@@ -1681,7 +1849,7 @@ type SetMarkRequest struct {
 
 func (x *SetMarkRequest) Reset() {
 	*x = SetMarkRequest{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1861,7 @@ func (x *SetMarkRequest) String() string {
 func (*SetMarkRequest) ProtoMessage() {}
 
 func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1874,7 @@ func (x *SetMarkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarkRequest.ProtoReflect.Descriptor instead.
 func (*SetMarkRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetMarkRequest) GetPool() string {
@@ -1739,7 +1907,7 @@ type CheckAnswer struct {
 
 func (x *CheckAnswer) Reset() {
 	*x = CheckAnswer{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1919,7 @@ func (x *CheckAnswer) String() string {
 func (*CheckAnswer) ProtoMessage() {}
 
 func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1932,7 @@ func (x *CheckAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAnswer.ProtoReflect.Descriptor instead.
 func (*CheckAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckAnswer) GetProblems() []*Problem {
@@ -1785,7 +1953,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1965,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1978,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Problem) GetSeverity() uint32 {
@@ -1843,7 +2011,7 @@ type GaugesAnswer struct {
 
 func (x *GaugesAnswer) Reset() {
 	*x = GaugesAnswer{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +2023,7 @@ func (x *GaugesAnswer) String() string {
 func (*GaugesAnswer) ProtoMessage() {}
 
 func (x *GaugesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +2036,7 @@ func (x *GaugesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GaugesAnswer.ProtoReflect.Descriptor instead.
 func (*GaugesAnswer) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GaugesAnswer) GetGauges() []*Gauge {
@@ -1890,7 +2058,7 @@ type Gauge struct {
 
 func (x *Gauge) Reset() {
 	*x = Gauge{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2070,7 @@ func (x *Gauge) String() string {
 func (*Gauge) ProtoMessage() {}
 
 func (x *Gauge) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2083,7 @@ func (x *Gauge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gauge.ProtoReflect.Descriptor instead.
 func (*Gauge) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Gauge) GetName() string {
@@ -1957,12 +2125,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x06Target\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xb0\x01\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xca\x01\n" +
 	"\x05Event\x12\x1c\n" +
 	"\bprogress\x18\x01 \x01(\tH\x00R\bprogress\x12.\n" +
 	"\x06volume\x18\x02 \x01(\v2\x14.dozo.wire.v1.VolumeH\x00R\x06volume\x127\n" +
 	"\tsnapshots\x18\x03 \x01(\v2\x17.dozo.wire.v1.SnapshotsH\x00R\tsnapshots\x12\x18\n" +
-	"\x06device\x18\x04 \x01(\tH\x00R\x06deviceB\x06\n" +
+	"\x06device\x18\x04 \x01(\tH\x00R\x06device\x12\x18\n" +
+	"\x06access\x18\x05 \x01(\fH\x00R\x06accessB\x06\n" +
 	"\x04what\"\xd9\x01\n" +
 	"\x05Error\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.dozo.wire.v1.Error.KindR\x04kind\"\xa1\x01\n" +
@@ -2001,7 +2170,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x18\n" +
 	"\adefault\x18\x03 \x01(\tR\adefault\x12\x1a\n" +
-	"\brequired\x18\x04 \x01(\bR\brequired\"\xa9\x02\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired\"\xc5\x02\n" +
 	"\x04Mask\x12\x1a\n" +
 	"\bexpander\x18\x01 \x01(\bR\bexpander\x12\x16\n" +
 	"\x06cloner\x18\x02 \x01(\bR\x06cloner\x12 \n" +
@@ -2013,7 +2182,8 @@ const file_wire_proto_rawDesc = "" +
 	"\bmodifier\x18\b \x01(\bR\bmodifier\x12\x16\n" +
 	"\x06gauger\x18\t \x01(\bR\x06gauger\x12\x1a\n" +
 	"\bimporter\x18\n" +
-	" \x01(\bR\bimporter\"<\n" +
+	" \x01(\bR\bimporter\x12\x1a\n" +
+	"\battacher\x18\v \x01(\bR\battacher\"<\n" +
 	"\x06Source\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\tR\x06volume\"\xef\x02\n" +
@@ -2064,7 +2234,18 @@ const file_wire_proto_rawDesc = "" +
 	"\rExpandRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"w\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x9a\x01\n" +
+	"\rAttachRequest\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06shared\x18\x05 \x01(\bR\x06shared\x12\x1b\n" +
+	"\tread_only\x18\x06 \x01(\bR\breadOnly\"G\n" +
+	"\rDetachRequest\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"w\n" +
 	"\x0fSnapshotRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -2128,7 +2309,10 @@ const file_wire_proto_rawDesc = "" +
 	"\tActivator\x127\n" +
 	"\bActivate\x12\x14.dozo.wire.v1.Target\x1a\x13.dozo.wire.v1.Event0\x01\x129\n" +
 	"\n" +
-	"Deactivate\x12\x14.dozo.wire.v1.Target\x1a\x13.dozo.wire.v1.Event0\x012\x80\x01\n" +
+	"Deactivate\x12\x14.dozo.wire.v1.Target\x1a\x13.dozo.wire.v1.Event0\x012\x86\x01\n" +
+	"\bAttacher\x12<\n" +
+	"\x06Attach\x12\x1b.dozo.wire.v1.AttachRequest\x1a\x13.dozo.wire.v1.Event0\x01\x12<\n" +
+	"\x06Detach\x12\x1b.dozo.wire.v1.DetachRequest\x1a\x13.dozo.wire.v1.Event0\x012\x80\x01\n" +
 	"\x06Marker\x126\n" +
 	"\x04Mark\x12\x14.dozo.wire.v1.Target\x1a\x18.dozo.wire.v1.Formatting\x12>\n" +
 	"\aSetMark\x12\x1c.dozo.wire.v1.SetMarkRequest\x1a\x13.dozo.wire.v1.Event0\x012C\n" +
@@ -2154,7 +2338,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wire_proto_goTypes = []any{
 	(Error_Kind)(0),         // 0: dozo.wire.v1.Error.Kind
 	(*Nothing)(nil),         // 1: dozo.wire.v1.Nothing
@@ -2175,37 +2359,39 @@ var file_wire_proto_goTypes = []any{
 	(*CapacityRequest)(nil), // 16: dozo.wire.v1.CapacityRequest
 	(*CapacityAnswer)(nil),  // 17: dozo.wire.v1.CapacityAnswer
 	(*ExpandRequest)(nil),   // 18: dozo.wire.v1.ExpandRequest
-	(*SnapshotRequest)(nil), // 19: dozo.wire.v1.SnapshotRequest
-	(*GroupRequest)(nil),    // 20: dozo.wire.v1.GroupRequest
-	(*Snapshot)(nil),        // 21: dozo.wire.v1.Snapshot
-	(*Snapshots)(nil),       // 22: dozo.wire.v1.Snapshots
-	(*Formatting)(nil),      // 23: dozo.wire.v1.Formatting
-	(*SetMarkRequest)(nil),  // 24: dozo.wire.v1.SetMarkRequest
-	(*CheckAnswer)(nil),     // 25: dozo.wire.v1.CheckAnswer
-	(*Problem)(nil),         // 26: dozo.wire.v1.Problem
-	(*GaugesAnswer)(nil),    // 27: dozo.wire.v1.GaugesAnswer
-	(*Gauge)(nil),           // 28: dozo.wire.v1.Gauge
-	nil,                     // 29: dozo.wire.v1.CreateRequest.ParametersEntry
+	(*AttachRequest)(nil),   // 19: dozo.wire.v1.AttachRequest
+	(*DetachRequest)(nil),   // 20: dozo.wire.v1.DetachRequest
+	(*SnapshotRequest)(nil), // 21: dozo.wire.v1.SnapshotRequest
+	(*GroupRequest)(nil),    // 22: dozo.wire.v1.GroupRequest
+	(*Snapshot)(nil),        // 23: dozo.wire.v1.Snapshot
+	(*Snapshots)(nil),       // 24: dozo.wire.v1.Snapshots
+	(*Formatting)(nil),      // 25: dozo.wire.v1.Formatting
+	(*SetMarkRequest)(nil),  // 26: dozo.wire.v1.SetMarkRequest
+	(*CheckAnswer)(nil),     // 27: dozo.wire.v1.CheckAnswer
+	(*Problem)(nil),         // 28: dozo.wire.v1.Problem
+	(*GaugesAnswer)(nil),    // 29: dozo.wire.v1.GaugesAnswer
+	(*Gauge)(nil),           // 30: dozo.wire.v1.Gauge
+	nil,                     // 31: dozo.wire.v1.CreateRequest.ParametersEntry
 }
 var file_wire_proto_depIdxs = []int32{
 	12, // 0: dozo.wire.v1.Event.volume:type_name -> dozo.wire.v1.Volume
-	22, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
+	24, // 1: dozo.wire.v1.Event.snapshots:type_name -> dozo.wire.v1.Snapshots
 	0,  // 2: dozo.wire.v1.Error.kind:type_name -> dozo.wire.v1.Error.Kind
 	7,  // 3: dozo.wire.v1.HelloAnswer.kind:type_name -> dozo.wire.v1.Kind
 	9,  // 4: dozo.wire.v1.HelloAnswer.mask:type_name -> dozo.wire.v1.Mask
 	8,  // 5: dozo.wire.v1.Kind.parameters:type_name -> dozo.wire.v1.Parameter
 	10, // 6: dozo.wire.v1.CreateRequest.source:type_name -> dozo.wire.v1.Source
-	29, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
+	31, // 7: dozo.wire.v1.CreateRequest.parameters:type_name -> dozo.wire.v1.CreateRequest.ParametersEntry
 	13, // 8: dozo.wire.v1.CreateRequest.limits:type_name -> dozo.wire.v1.Limits
 	10, // 9: dozo.wire.v1.Volume.source:type_name -> dozo.wire.v1.Source
 	13, // 10: dozo.wire.v1.Volume.limits:type_name -> dozo.wire.v1.Limits
 	13, // 11: dozo.wire.v1.ModifyRequest.limits:type_name -> dozo.wire.v1.Limits
 	11, // 12: dozo.wire.v1.ImportRequest.request:type_name -> dozo.wire.v1.CreateRequest
-	19, // 13: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
-	21, // 14: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
-	23, // 15: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
-	26, // 16: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
-	28, // 17: dozo.wire.v1.GaugesAnswer.gauges:type_name -> dozo.wire.v1.Gauge
+	21, // 13: dozo.wire.v1.GroupRequest.snapshots:type_name -> dozo.wire.v1.SnapshotRequest
+	23, // 14: dozo.wire.v1.Snapshots.snapshots:type_name -> dozo.wire.v1.Snapshot
+	25, // 15: dozo.wire.v1.SetMarkRequest.mark:type_name -> dozo.wire.v1.Formatting
+	28, // 16: dozo.wire.v1.CheckAnswer.problems:type_name -> dozo.wire.v1.Problem
+	30, // 17: dozo.wire.v1.GaugesAnswer.gauges:type_name -> dozo.wire.v1.Gauge
 	2,  // 18: dozo.wire.v1.Pools.Hello:input_type -> dozo.wire.v1.Pool
 	11, // 19: dozo.wire.v1.Backend.Create:input_type -> dozo.wire.v1.CreateRequest
 	3,  // 20: dozo.wire.v1.Backend.Delete:input_type -> dozo.wire.v1.Target
@@ -2214,42 +2400,46 @@ var file_wire_proto_depIdxs = []int32{
 	16, // 23: dozo.wire.v1.Backend.Capacity:input_type -> dozo.wire.v1.CapacityRequest
 	18, // 24: dozo.wire.v1.Expander.Expand:input_type -> dozo.wire.v1.ExpandRequest
 	3,  // 25: dozo.wire.v1.Cloner.CloneSource:input_type -> dozo.wire.v1.Target
-	19, // 26: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
+	21, // 26: dozo.wire.v1.Snapshotter.CreateSnapshot:input_type -> dozo.wire.v1.SnapshotRequest
 	3,  // 27: dozo.wire.v1.Snapshotter.DeleteSnapshot:input_type -> dozo.wire.v1.Target
 	3,  // 28: dozo.wire.v1.Snapshotter.GetSnapshot:input_type -> dozo.wire.v1.Target
 	2,  // 29: dozo.wire.v1.Snapshotter.ListSnapshots:input_type -> dozo.wire.v1.Pool
-	20, // 30: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
+	22, // 30: dozo.wire.v1.GroupSnapshotter.CreateGroup:input_type -> dozo.wire.v1.GroupRequest
 	3,  // 31: dozo.wire.v1.Activator.Activate:input_type -> dozo.wire.v1.Target
 	3,  // 32: dozo.wire.v1.Activator.Deactivate:input_type -> dozo.wire.v1.Target
-	3,  // 33: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
-	24, // 34: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
-	3,  // 35: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
-	14, // 36: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
-	2,  // 37: dozo.wire.v1.Gauger.Gauges:input_type -> dozo.wire.v1.Pool
-	15, // 38: dozo.wire.v1.Importer.Import:input_type -> dozo.wire.v1.ImportRequest
-	6,  // 39: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
-	4,  // 40: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
-	4,  // 41: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
-	12, // 42: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
-	12, // 43: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
-	17, // 44: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
-	4,  // 45: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
-	1,  // 46: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
-	4,  // 47: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
-	4,  // 48: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
-	21, // 49: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
-	21, // 50: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
-	4,  // 51: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
-	4,  // 52: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
-	4,  // 53: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
-	23, // 54: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
-	4,  // 55: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
-	25, // 56: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
-	4,  // 57: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
-	27, // 58: dozo.wire.v1.Gauger.Gauges:output_type -> dozo.wire.v1.GaugesAnswer
-	4,  // 59: dozo.wire.v1.Importer.Import:output_type -> dozo.wire.v1.Event
-	39, // [39:60] is the sub-list for method output_type
-	18, // [18:39] is the sub-list for method input_type
+	19, // 33: dozo.wire.v1.Attacher.Attach:input_type -> dozo.wire.v1.AttachRequest
+	20, // 34: dozo.wire.v1.Attacher.Detach:input_type -> dozo.wire.v1.DetachRequest
+	3,  // 35: dozo.wire.v1.Marker.Mark:input_type -> dozo.wire.v1.Target
+	26, // 36: dozo.wire.v1.Marker.SetMark:input_type -> dozo.wire.v1.SetMarkRequest
+	3,  // 37: dozo.wire.v1.Checker.Check:input_type -> dozo.wire.v1.Target
+	14, // 38: dozo.wire.v1.Modifier.Modify:input_type -> dozo.wire.v1.ModifyRequest
+	2,  // 39: dozo.wire.v1.Gauger.Gauges:input_type -> dozo.wire.v1.Pool
+	15, // 40: dozo.wire.v1.Importer.Import:input_type -> dozo.wire.v1.ImportRequest
+	6,  // 41: dozo.wire.v1.Pools.Hello:output_type -> dozo.wire.v1.HelloAnswer
+	4,  // 42: dozo.wire.v1.Backend.Create:output_type -> dozo.wire.v1.Event
+	4,  // 43: dozo.wire.v1.Backend.Delete:output_type -> dozo.wire.v1.Event
+	12, // 44: dozo.wire.v1.Backend.Get:output_type -> dozo.wire.v1.Volume
+	12, // 45: dozo.wire.v1.Backend.List:output_type -> dozo.wire.v1.Volume
+	17, // 46: dozo.wire.v1.Backend.Capacity:output_type -> dozo.wire.v1.CapacityAnswer
+	4,  // 47: dozo.wire.v1.Expander.Expand:output_type -> dozo.wire.v1.Event
+	1,  // 48: dozo.wire.v1.Cloner.CloneSource:output_type -> dozo.wire.v1.Nothing
+	4,  // 49: dozo.wire.v1.Snapshotter.CreateSnapshot:output_type -> dozo.wire.v1.Event
+	4,  // 50: dozo.wire.v1.Snapshotter.DeleteSnapshot:output_type -> dozo.wire.v1.Event
+	23, // 51: dozo.wire.v1.Snapshotter.GetSnapshot:output_type -> dozo.wire.v1.Snapshot
+	23, // 52: dozo.wire.v1.Snapshotter.ListSnapshots:output_type -> dozo.wire.v1.Snapshot
+	4,  // 53: dozo.wire.v1.GroupSnapshotter.CreateGroup:output_type -> dozo.wire.v1.Event
+	4,  // 54: dozo.wire.v1.Activator.Activate:output_type -> dozo.wire.v1.Event
+	4,  // 55: dozo.wire.v1.Activator.Deactivate:output_type -> dozo.wire.v1.Event
+	4,  // 56: dozo.wire.v1.Attacher.Attach:output_type -> dozo.wire.v1.Event
+	4,  // 57: dozo.wire.v1.Attacher.Detach:output_type -> dozo.wire.v1.Event
+	25, // 58: dozo.wire.v1.Marker.Mark:output_type -> dozo.wire.v1.Formatting
+	4,  // 59: dozo.wire.v1.Marker.SetMark:output_type -> dozo.wire.v1.Event
+	27, // 60: dozo.wire.v1.Checker.Check:output_type -> dozo.wire.v1.CheckAnswer
+	4,  // 61: dozo.wire.v1.Modifier.Modify:output_type -> dozo.wire.v1.Event
+	29, // 62: dozo.wire.v1.Gauger.Gauges:output_type -> dozo.wire.v1.GaugesAnswer
+	4,  // 63: dozo.wire.v1.Importer.Import:output_type -> dozo.wire.v1.Event
+	41, // [41:64] is the sub-list for method output_type
+	18, // [18:41] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2265,6 +2455,7 @@ func file_wire_proto_init() {
 		(*Event_Volume)(nil),
 		(*Event_Snapshots)(nil),
 		(*Event_Device)(nil),
+		(*Event_Access)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2272,9 +2463,9 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
-			NumServices:   12,
+			NumServices:   13,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,

@@ -1063,6 +1063,150 @@ var Activator_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	Attacher_Attach_FullMethodName = "/dozo.wire.v1.Attacher/Attach"
+	Attacher_Detach_FullMethodName = "/dozo.wire.v1.Attacher/Detach"
+)
+
+// AttacherClient is the client API for Attacher service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+type AttacherClient interface {
+	Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+	Detach(ctx context.Context, in *DetachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+}
+
+type attacherClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewAttacherClient(cc grpc.ClientConnInterface) AttacherClient {
+	return &attacherClient{cc}
+}
+
+func (c *attacherClient) Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Attacher_ServiceDesc.Streams[0], Attacher_Attach_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AttachRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Attacher_AttachClient = grpc.ServerStreamingClient[Event]
+
+func (c *attacherClient) Detach(ctx context.Context, in *DetachRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Attacher_ServiceDesc.Streams[1], Attacher_Detach_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DetachRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Attacher_DetachClient = grpc.ServerStreamingClient[Event]
+
+// AttacherServer is the server API for Attacher service.
+// All implementations should embed UnimplementedAttacherServer
+// for forward compatibility.
+type AttacherServer interface {
+	Attach(*AttachRequest, grpc.ServerStreamingServer[Event]) error
+	Detach(*DetachRequest, grpc.ServerStreamingServer[Event]) error
+}
+
+// UnimplementedAttacherServer should be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedAttacherServer struct{}
+
+func (UnimplementedAttacherServer) Attach(*AttachRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Attach not implemented")
+}
+func (UnimplementedAttacherServer) Detach(*DetachRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Detach not implemented")
+}
+func (UnimplementedAttacherServer) testEmbeddedByValue() {}
+
+// UnsafeAttacherServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to AttacherServer will
+// result in compilation errors.
+type UnsafeAttacherServer interface {
+	mustEmbedUnimplementedAttacherServer()
+}
+
+func RegisterAttacherServer(s grpc.ServiceRegistrar, srv AttacherServer) {
+	// If the following call panics, it indicates UnimplementedAttacherServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Attacher_ServiceDesc, srv)
+}
+
+func _Attacher_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AttachRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AttacherServer).Attach(m, &grpc.GenericServerStream[AttachRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Attacher_AttachServer = grpc.ServerStreamingServer[Event]
+
+func _Attacher_Detach_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DetachRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AttacherServer).Detach(m, &grpc.GenericServerStream[DetachRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Attacher_DetachServer = grpc.ServerStreamingServer[Event]
+
+// Attacher_ServiceDesc is the grpc.ServiceDesc for Attacher service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Attacher_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dozo.wire.v1.Attacher",
+	HandlerType: (*AttacherServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Attach",
+			Handler:       _Attacher_Attach_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Detach",
+			Handler:       _Attacher_Detach_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "wire.proto",
+}
+
+const (
 	Marker_Mark_FullMethodName    = "/dozo.wire.v1.Marker/Mark"
 	Marker_SetMark_FullMethodName = "/dozo.wire.v1.Marker/SetMark"
 )

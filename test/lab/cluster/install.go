@@ -95,7 +95,7 @@ func (l *Lab) helmArgs(tools toolchain, tag string, in Installation) []string {
 		"--values", filepath.Join(repository, "test", "lab", "chart-values.yaml"),
 		"--set-string", "image.tag=" + tag}
 	for sidecar, module := range map[string]string{
-		"provisioner": "external-provisioner/v6", "resizer": "external-resizer/v2", "snapshotter": "external-snapshotter/v8",
+		"attacher": "external-attacher/v4", "provisioner": "external-provisioner/v6", "resizer": "external-resizer/v2", "snapshotter": "external-snapshotter/v8",
 	} {
 		args = append(args, "--set-string", "sidecars."+sidecar+".tag="+tools.versions[csiModules+module])
 	}

@@ -39,6 +39,28 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- toJson (sortAlpha $kinds) -}}
 {{- end }}
 
+{{/* "true" or "": whether the storage of a kind is outside the cluster: the controller opens its pools, and volumes are
+     attached to nodes. */}}
+{{- define "dozo.outside" -}}
+{{- if eq . "synology" }}true{{ end -}}
+{{- end }}
+
+{{/* The ports of the pod on a node: dict root, kind. One in the host's network takes them there. */}}
+{{- define "dozo.nodePorts" -}}
+{{- if include "dozo.outside" .kind -}}
+{{ toJson (index .root.Values.drivers .kind).hostPorts }}
+{{- else -}}
+{{ toJson (dict "health" 9808 "metrics" .root.Values.metrics.port) }}
+{{- end -}}
+{{- end }}
+
+{{/* The Secrets that the controller of a kind may read, as JSON: dict root, kind. */}}
+{{- define "dozo.secrets" -}}
+{{- $names := default list (index .root.Values.drivers .kind).secrets -}}
+{{- range $pool := .root.Values.pools }}{{ if and (eq $pool.kind $.kind) $pool.secret }}{{ $names = append $names $pool.secret }}{{ end }}{{ end -}}
+{{- toJson ($names | uniq | sortAlpha) -}}
+{{- end }}
+
 {{/* "true" or "": whether snapshots are installed. */}}
 {{- define "dozo.snapshots" -}}
 {{- if eq (toString .Values.snapshots.enabled) "auto" -}}
@@ -188,6 +210,11 @@ projected:
 - {name: lvm-config, hostPath: {path: /etc/lvm, type: DirectoryOrCreate}}
 # LVM loads the modules of the device mapper that it needs.
 - {name: modules, hostPath: {path: /lib/modules, type: Directory}}
+{{- else if eq .kind "synology" }}
+# Where open-iscsi keeps what it knows of targets, for the iscsid on the node too, which ends and mends sessions.
+- {name: iscsi-config, hostPath: {path: /etc/iscsi, type: DirectoryOrCreate}}
+# The locks that the node's own iscsiadm takes.
+- {name: iscsi-locks, hostPath: {path: /run/lock/iscsi, type: DirectoryOrCreate}}
 {{- end }}
 {{- end }}
 
@@ -209,5 +236,8 @@ projected:
 - {name: lvm-run, mountPath: /run/lvm}
 - {name: lvm-config, mountPath: /etc/lvm}
 - {name: modules, mountPath: /lib/modules, readOnly: true}
+{{- else if eq .kind "synology" }}
+- {name: iscsi-config, mountPath: /etc/iscsi}
+- {name: iscsi-locks, mountPath: /run/lock/iscsi}
 {{- end }}
 {{- end }}

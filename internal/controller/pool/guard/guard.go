@@ -28,7 +28,8 @@ import (
 
 // Reconciler guards the Pools of one kind.
 type Reconciler struct {
-	Kind string
+	Kind    string
+	Outside bool // volumes are on no node: what there is of them are PersistentVolumes
 
 	client client.Client
 	api    client.Reader
@@ -47,12 +48,13 @@ func (r *Reconciler) Add(mgr manager.Manager) error {
 		return poolNamed(pool)
 	})
 	comesAndGoes := builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
-	return builder.ControllerManagedBy(mgr).Named("pool-guard").
+	b := builder.ControllerManagedBy(mgr).Named("pool-guard").
 		For(&v1alpha1.Pool{}).
-		Watches(&v1alpha1.NodeVolume{}, item, comesAndGoes).
-		Watches(&v1alpha1.NodeSnapshot{}, item, comesAndGoes).
-		Watches(&corev1.PersistentVolume{}, claimed, comesAndGoes).
-		Complete(r)
+		Watches(&corev1.PersistentVolume{}, claimed, comesAndGoes)
+	if !r.Outside {
+		b = b.Watches(&v1alpha1.NodeVolume{}, item, comesAndGoes).Watches(&v1alpha1.NodeSnapshot{}, item, comesAndGoes)
+	}
+	return b.Complete(r)
 }
 
 func poolNamed(name string) []reconcile.Request {
@@ -107,8 +109,7 @@ func (r *Reconciler) tell(ctx context.Context, p *v1alpha1.Pool, has contents) e
 	before := p.DeepCopy()
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionInUse, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonVolumes, ObservedGeneration: p.Generation,
-		Message: fmt.Sprintf("the pool has %s, and stays until it has none; new ones are not made. Delete their claims: kubectl get nodevolumes,nodesnapshots -l %s=%s",
-			has, v1alpha1.PoolLabel, p.Name),
+		Message: r.message(p.Name, has),
 	}
 	if !meta.SetStatusCondition(&p.Status.Conditions, c) {
 		return nil
@@ -116,6 +117,14 @@ func (r *Reconciler) tell(ctx context.Context, p *v1alpha1.Pool, has contents) e
 	r.events.Eventf(p, nil, corev1.EventTypeWarning, "DeletionWaits", "Delete", "%s", c.Message)
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	return client.IgnoreNotFound(r.client.Status().Patch(ctx, p, patch))
+}
+
+func (r *Reconciler) message(pool string, has contents) string {
+	if r.Outside {
+		return fmt.Sprintf("there are %d PersistentVolumes of the pool, and it stays until there are none: without it they could not be unmounted. Delete their claims", has.unmade)
+	}
+	return fmt.Sprintf("the pool has %s, and stays until it has none; new ones are not made. Delete their claims: kubectl get nodevolumes,nodesnapshots -l %s=%s",
+		has, v1alpha1.PoolLabel, pool)
 }
 
 // contents is what keeps a Pool.
@@ -133,11 +142,30 @@ func (c contents) String() string {
 }
 
 func (r *Reconciler) count(ctx context.Context, from client.Reader, pool string) (c contents, err error) {
+	known := map[string]bool{}
+	if !r.Outside {
+		if c, err = onNodes(ctx, from, pool, known); err != nil {
+			return c, err
+		}
+	}
+	var claimed corev1.PersistentVolumeList
+	if err := from.List(ctx, &claimed, client.UnsafeDisableDeepCopy); err != nil {
+		return c, err
+	}
+	for i := range claimed.Items {
+		if name, id, ok := pv.VolumeOf(&claimed.Items[i], pv.Driver(r.Kind)); ok && name == pool && !known[string(id)] {
+			c.unmade++
+		}
+	}
+	return c, nil
+}
+
+// onNodes counts what the nodes have, and notes the volumes in known.
+func onNodes(ctx context.Context, from client.Reader, pool string, known map[string]bool) (c contents, err error) {
 	var volumes v1alpha1.NodeVolumeList
 	if err := from.List(ctx, &volumes, client.UnsafeDisableDeepCopy); err != nil {
 		return c, err
 	}
-	known := map[string]bool{}
 	for i := range volumes.Items {
 		if o := &volumes.Items[i]; o.Spec.Pool == pool {
 			c.volumes++
@@ -151,15 +179,6 @@ func (r *Reconciler) count(ctx context.Context, from client.Reader, pool string)
 	for i := range snapshots.Items {
 		if snapshots.Items[i].Spec.Pool == pool {
 			c.snapshots++
-		}
-	}
-	var claimed corev1.PersistentVolumeList
-	if err := from.List(ctx, &claimed, client.UnsafeDisableDeepCopy); err != nil {
-		return c, err
-	}
-	for i := range claimed.Items {
-		if name, id, ok := pv.VolumeOf(&claimed.Items[i], pv.Driver(r.Kind)); ok && name == pool && !known[string(id)] {
-			c.unmade++
 		}
 	}
 	return c, nil

@@ -1,0 +1,288 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+func attachLaws() []law {
+	return []law{
+		{"attach twice is one access", []need{attacher()}, attachTwice},
+		{"a second node is kept out", []need{attacher()}, secondNode},
+		{"nodes that share are admitted together", []need{attacher()}, sharedNodes},
+		{"detach twice is one detachment", []need{attacher()}, detachTwice},
+		{"detach of no node is of all", []need{attacher()}, detachAll},
+		{"an attached volume is not deleted", []need{attacher()}, deleteAttached},
+		{"an attached volume grows", []need{attacher(), expander()}, expandAttached},
+		{"an attached volume is copied", []need{attacher(), snapshotter()}, snapshotAttached},
+		{"a node that nobody can shut out is not out", []need{attacher(), unreachable()}, unreachableDetach},
+		{"many callers of one node get one access", []need{attacher()}, raceOneNode},
+		{"one of many nodes is admitted", []need{attacher()}, raceManyNodes},
+		{"a cancelled attach can be finished", []need{attacher()}, cancelledAttach},
+		{"a cancelled detach can be finished", []need{attacher()}, cancelledDetach},
+	}
+}
+
+// toNode asks for the nth node, whose address is one for documentation (RFC 5737).
+func toNode(n int, change ...func(*backend.AttachRequest)) backend.AttachRequest {
+	r := backend.AttachRequest{Node: fmt.Sprintf("law-node-%d", n), Addresses: []string{fmt.Sprintf("192.0.2.%d", n+1)}}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func shared(r *backend.AttachRequest) { r.Shared = true }
+
+func (e *env) attach(id backend.ID, r backend.AttachRequest) backend.Access {
+	e.Helper()
+	a, err := e.caps.Attacher.Attach(e.ctx, id, r)
+	e.must(err, fmt.Sprintf("attach %s to %s", id, r.Node))
+	return a
+}
+
+func (e *env) detach(id backend.ID, node string) {
+	e.Helper()
+	e.must(e.caps.Attacher.Detach(e.ctx, id, node), fmt.Sprintf("detach %s from %q", id, node))
+}
+
+// keptOut checks that a node is refused because of another, whom the error has to name.
+func (e *env) keptOut(id backend.ID, r backend.AttachRequest, because string) {
+	e.Helper()
+	_, err := e.caps.Attacher.Attach(e.ctx, id, r)
+	e.want(err, "attach to "+r.Node+" while "+because+" is admitted", errs.InUse)
+	if !strings.Contains(err.Error(), because) {
+		e.Fatalf("attach to %s while %s is admitted: %v: does not name the node", r.Node, because, err)
+	}
+}
+
+func attachTwice(e *env) {
+	v := e.create("law-a")
+	first := e.attach(v.ID, toNode(1))
+	e.must(first.Check(), "the access that Attach returns")
+	e.sameWay(v.Access, first)
+	e.same(e.attach(v.ID, toNode(1)), first, "the second Attach returns another access")
+	e.same(e.get(v.ID), v, "Get returns not what Create did, now that the volume is attached")
+	e.reopen()
+	e.same(e.attach(v.ID, toNode(1)), first, "Attach after a restart returns another access")
+	other := e.create("law-b")
+	if second := e.attach(other.ID, toNode(1)); fmt.Sprint(deref(second)) == fmt.Sprint(deref(first)) {
+		e.Fatalf("two volumes are reached by one access: %v", deref(first))
+	}
+}
+
+// sameWay checks that a node gets to what the PersistentVolume names.
+func (e *env) sameWay(kept, given backend.Access) {
+	e.Helper()
+	if given.ISCSI != nil {
+		if given.ISCSI.Target == nil {
+			e.Fatalf("attached by iSCSI, and no target is named")
+		}
+		iscsi := *given.ISCSI
+		iscsi.Target = nil
+		given.ISCSI = &iscsi
+	}
+	e.same(given, kept, "Attach leads to something else than Create said")
+}
+
+// deref returns an access as text can have it, without pointers.
+func deref(a backend.Access) []any {
+	var all []any
+	if a.Local != nil {
+		all = append(all, *a.Local)
+	}
+	if a.ISCSI != nil {
+		all = append(all, a.ISCSI.WWID)
+		if a.ISCSI.Target != nil {
+			all = append(all, *a.ISCSI.Target)
+		}
+	}
+	if a.Mount != nil {
+		all = append(all, *a.Mount)
+	}
+	return all
+}
+
+// secondNode: what a node that is cut off still writes must not arrive beside what another one writes.
+func secondNode(e *env) {
+	v := e.create("law-a")
+	e.attach(v.ID, toNode(1))
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.reopen()
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.attach(v.ID, toNode(1))
+	e.detach(v.ID, "law-node-1")
+	e.attach(v.ID, toNode(2))
+	e.keptOut(v.ID, toNode(1), "law-node-2")
+}
+
+func sharedNodes(e *env) {
+	v := e.create("law-a")
+	first, second := e.attach(v.ID, toNode(1, shared)), e.attach(v.ID, toNode(2, shared))
+	e.same(e.attach(v.ID, toNode(1, shared)), first, "a second node changed the access of the first")
+	_, err := e.caps.Attacher.Attach(e.ctx, v.ID, toNode(3))
+	e.want(err, "attach to a node that does not share", errs.InUse)
+	e.detach(v.ID, "law-node-1")
+	e.keptOut(v.ID, toNode(3), "law-node-2")
+	e.same(e.attach(v.ID, toNode(2, shared)), second, "the detachment of a node changed the access of another")
+	e.keptOut(v.ID, toNode(1), "law-node-2")
+}
+
+func detachTwice(e *env) {
+	v, other := e.create("law-a"), e.create("law-b")
+	e.detach(v.ID, "law-node-1")
+	e.attach(v.ID, toNode(1))
+	e.attach(other.ID, toNode(1))
+	e.detach(v.ID, "law-node-2")
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.detach(v.ID, "law-node-1")
+	e.detach(v.ID, "law-node-1")
+	e.reopen()
+	e.detach(v.ID, "law-node-1")
+	e.keptOut(other.ID, toNode(2), "law-node-1") // it was no business of this volume
+	e.delete(v.ID)
+	e.detach(v.ID, "law-node-1")
+	e.detach(v.ID, "")
+	e.detach("law-never-existed", "law-node-1")
+	e.absent(v.ID)
+}
+
+func detachAll(e *env) {
+	v := e.create("law-a")
+	e.detach(v.ID, "")
+	e.attach(v.ID, toNode(1, shared))
+	e.attach(v.ID, toNode(2, shared))
+	e.detach(v.ID, "")
+	e.attach(v.ID, toNode(3))
+	e.detach(v.ID, "")
+	e.delete(v.ID)
+	e.absent(v.ID)
+}
+
+func deleteAttached(e *env) {
+	v := e.create("law-a")
+	e.attach(v.ID, toNode(1))
+	e.want(e.b.Delete(e.ctx, v.ID), "delete while attached", errs.InUse)
+	e.same(e.get(v.ID), v, "a refused Delete changed the volume")
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.detach(v.ID, "law-node-1")
+	e.delete(v.ID)
+	e.absent(v.ID)
+}
+
+func expandAttached(e *env) {
+	v := e.create("law-a")
+	a := e.attach(v.ID, toNode(1))
+	if got := e.expand(v.ID, 2*e.size); got.Size != 2*e.size {
+		e.Fatalf("expanded to %d while attached, asked for %d", got.Size, 2*e.size)
+	}
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.same(e.attach(v.ID, toNode(1)), a, "the expansion changed the access")
+}
+
+// snapshotAttached: a copy is a volume of its own, which nobody is admitted to.
+func snapshotAttached(e *env) {
+	v := e.create("law-a")
+	a := e.attach(v.ID, toNode(1))
+	s := e.snapshot("law-snap", v.ID)
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+	e.same(e.attach(v.ID, toNode(1)), a, "the snapshot changed the access")
+	c := e.create("law-copy", from(backend.Source{Snapshot: s.ID}))
+	e.attach(c.ID, toNode(2))
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+}
+
+// unreachableDetach: who is told that a node is out starts another one.
+func unreachableDetach(e *env) {
+	v := e.create("law-a")
+	e.attach(v.ID, toNode(1))
+	restore := e.unreachable()
+	for _, node := range []string{"law-node-1", "law-node-2", ""} {
+		e.want(e.caps.Attacher.Detach(e.ctx, v.ID, node), fmt.Sprintf("detach from %q", node), notAsked()...)
+	}
+	_, err := e.caps.Attacher.Attach(e.ctx, v.ID, toNode(2))
+	e.want(err, "attach", notAsked()...)
+	restore()
+	e.keptOut(v.ID, toNode(2), "law-node-1")
+}
+
+// raceOneNode goes through two pools.
+func raceOneNode(e *env) {
+	v := e.create("law-a")
+	processes := e.processes()
+	for range 3 {
+		given := make([]backend.Access, e.h.Callers)
+		e.race(func(i int) (err error) {
+			given[i], err = processes[i%2].Attach(e.ctx, v.ID, toNode(1))
+			return err
+		})
+		for _, a := range given {
+			e.same(a, given[0], "two callers have two accesses")
+		}
+		e.race(func(i int) error { return processes[i%2].Detach(e.ctx, v.ID, "law-node-1") })
+	}
+	e.attach(v.ID, toNode(2))
+}
+
+// raceManyNodes goes through two pools. That all lose is not good, but safe: they call again.
+func raceManyNodes(e *env) {
+	v := e.create("law-a")
+	processes := e.processes()
+	for range 3 {
+		var mu sync.Mutex
+		var won []string
+		e.race(func(i int) error {
+			r := toNode(i)
+			_, err := processes[i%2].Attach(e.ctx, v.ID, r)
+			switch {
+			case err == nil:
+				mu.Lock()
+				won = append(won, r.Node)
+				mu.Unlock()
+			case errs.Is(err, errs.InUse):
+				return nil
+			}
+			return err
+		})
+		switch len(won) {
+		case 0:
+			e.attach(v.ID, toNode(e.h.Callers))
+		case 1:
+			e.keptOut(v.ID, toNode(e.h.Callers), won[0])
+		default:
+			e.Fatalf("each of these nodes was told that it alone is admitted: %v", won)
+		}
+		e.detach(v.ID, "")
+	}
+}
+
+func cancelledAttach(e *env) {
+	v := e.create("law-a")
+	for _, d := range moments() {
+		e.at(d, "attach", func(ctx context.Context) error {
+			_, err := e.caps.Attacher.Attach(ctx, v.ID, toNode(1))
+			return err
+		})
+		e.attach(v.ID, toNode(1))
+		e.keptOut(v.ID, toNode(2), "law-node-1")
+		e.detach(v.ID, "law-node-1")
+		e.attach(v.ID, toNode(2))
+		e.detach(v.ID, "law-node-2")
+	}
+}
+
+func cancelledDetach(e *env) {
+	v := e.create("law-a")
+	for _, d := range moments() {
+		e.attach(v.ID, toNode(1))
+		e.at(d, "detach", func(ctx context.Context) error { return e.caps.Attacher.Detach(ctx, v.ID, "law-node-1") })
+		e.detach(v.ID, "law-node-1")
+		e.attach(v.ID, toNode(2))
+		e.detach(v.ID, "law-node-2")
+	}
+}

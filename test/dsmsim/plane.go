@@ -96,6 +96,13 @@ type FolderRule struct {
 	Insecure   bool
 }
 
+// Power is what a Plane can have: a restart of the NAS then ends all that it serves, before that is said again. The end of the
+// simulator's process does not.
+type Power interface {
+	PowerOff() error // all service ends at once; data stays
+	PowerOn() error  // what there has to be is said next
+}
+
 // Memory is a Plane without data: it knows what there is, and who is logged in.
 type Memory struct {
 	mu       sync.Mutex

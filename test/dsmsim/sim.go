@@ -1,6 +1,7 @@
 package dsmsim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -110,9 +111,28 @@ func (c Config) complete() Config {
 }
 
 // Restart is a reboot: sessions are gone, and everything else is as it was kept.
-func (s *Sim) Restart() error {
+func (s *Sim) Restart() error { return errors.Join(s.PowerOff(), s.PowerOn()) }
+
+// PowerOff ends what the NAS serves, iSCSI and NFS. The port of its Web API is the Server's to stop.
+func (s *Sim) PowerOff() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.sessions)
+	if p, ok := s.plane.(Power); ok {
+		return p.PowerOff()
+	}
+	return nil
+}
+
+// PowerOn is the boot after a PowerOff.
+func (s *Sim) PowerOn() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.plane.(Power); ok {
+		if err := p.PowerOn(); err != nil {
+			return err
+		}
+	}
 	return s.boot()
 }
 

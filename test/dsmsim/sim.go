@@ -14,6 +14,7 @@ type Config struct {
 	Dir      string // where its state is kept; empty: in memory
 	Plane    Plane  // where its data is; nil: a Memory
 	Hostname string // "nas"
+	Address  string // of its network interface: "127.0.0.1"
 	Model    Model  // the zero value: a DS918+
 	Accounts []Account
 	Volumes  []Volume // none: /volume1, btrfs, and /volume2, ext4, of 1 TiB each
@@ -88,6 +89,9 @@ func (c Config) complete() Config {
 	}
 	if c.Hostname == "" {
 		c.Hostname = "nas"
+	}
+	if c.Address == "" {
+		c.Address = "127.0.0.1"
 	}
 	if c.Model == (Model{}) {
 		c.Model = Models()["medium"]

@@ -155,7 +155,7 @@ func (e Export) rule(owner string) (Rule, bool) {
 
 // unquote reads a line of the kernel's: words with octal escapes for what would end them. Words in hexadecimal stay.
 func unquote(line string) []string {
-	words := strings.Fields(line)
+	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\n' })
 	for i, w := range words {
 		if strings.HasPrefix(w, `\x`) {
 			continue

@@ -59,12 +59,9 @@ const (
 )
 
 // Open begins to answer the kernel's questions, and to serve unless that was going on already: then clients notice nothing.
-func Open() (*Server, error) {
+// If nobody can have had anything open yet, the wait for that is left out.
+func Open(isNew bool) (*Server, error) {
 	s := &Server{control: "/proc/fs/nfsd", exports: map[string]Export{}, done: make(chan struct{})}
-	// The kernel refuses to remember for clients what they had open without a place for their names.
-	if err := os.MkdirAll("/var/lib/nfs/v4recovery", 0o755); err != nil {
-		return nil, err
-	}
 	if _, err := os.Stat(filepath.Join(s.control, "threads")); err != nil {
 		if err := unix.Mount("nfsd", s.control, "nfsd", 0, ""); err != nil {
 			return nil, fmt.Errorf("mount %s: %w; load the kernel module nfsd", s.control, err)
@@ -75,7 +72,10 @@ func Open() (*Server, error) {
 	}
 	running, err := s.running()
 	if err == nil && !running {
-		err = errors.Join(s.Start(), s.write("v4_end_grace", "Y")) // nobody has had anything yet
+		err = s.Start()
+		if isNew && err == nil {
+			err = s.write("v4_end_grace", "Y")
+		}
 	}
 	if err == nil {
 		err = s.forget()

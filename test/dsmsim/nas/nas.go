@@ -62,16 +62,19 @@ var (
 // Open mounts the volumes, and makes those that are new. What is being served goes on.
 func Open(c Config) (*Plane, error) {
 	p := &Plane{cfg: c, host: host.New(), targets: map[string]dsmsim.Export{}, watched: make(chan struct{})}
+	isNew := true
 	for _, v := range c.Volumes {
-		if err := p.mount(v); err != nil {
+		made, err := p.mount(v)
+		if err != nil {
 			return nil, fmt.Errorf("volume %s: %w", v.Path, err)
 		}
+		isNew = isNew && made
 	}
 	var err error
 	if p.lio, err = lio.Open("/sys/kernel/config/target", c.Portals...); err != nil {
 		return nil, fmt.Errorf("%w; load the kernel modules %v", err, Modules())
 	}
-	if p.nfs, err = knfsd.Open(); err != nil {
+	if p.nfs, err = knfsd.Open(isNew); err != nil {
 		return nil, err
 	}
 	var ctx context.Context

@@ -27,12 +27,15 @@ func TestProgram(t *testing.T) {
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
+		if err := os.Mkdir(filepath.Join(n.Dir(), "state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		n.Put("program", program)
 		n.Wait()
 		return
 	}
 	startISCSID(t)
-	p := &program{path: "/host" + n.Get("program", 5*time.Minute), dir: t.TempDir(), listen: n.IP(n.Self()).String() + ":5001"}
+	p := &program{path: "/host" + n.Get("program", 5*time.Minute), dir: filepath.Join(n.Dir(), "state"), listen: n.IP(n.Self()).String() + ":5001"}
 	p.start(t)
 	t.Run("used", func(t *testing.T) { p.use(t) }) // and cleaned up
 	p.end(t, os.Interrupt)

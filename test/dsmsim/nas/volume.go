@@ -16,37 +16,38 @@ const (
 	snapshotDir = "@sharesnap"
 )
 
-// mount mounts a volume unless it is. Only a disk without any file system gets one: mkfs.btrfs refuses others.
-func (p *Plane) mount(v Volume) error {
+// mount mounts a volume unless it is, and reports whether it was made now. Only a disk without any file system gets one:
+// mkfs.btrfs refuses others.
+func (p *Plane) mount(v Volume) (made bool, err error) {
 	if on, err := mounted(v.Path); err != nil || on {
-		return err
+		return false, err
 	}
 	disk, err := p.disk(v)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := os.MkdirAll(v.Path, 0o755); err != nil {
-		return err
+		return false, err
 	}
 	err = unix.Mount(disk, v.Path, "btrfs", unix.MS_NOATIME, "")
 	if errors.Is(err, unix.EINVAL) {
 		if _, err := run("mkfs.btrfs", "--quiet", "--nodiscard", disk); err != nil {
-			return err
+			return false, err
 		}
-		err = unix.Mount(disk, v.Path, "btrfs", unix.MS_NOATIME, "")
+		made, err = true, unix.Mount(disk, v.Path, "btrfs", unix.MS_NOATIME, "")
 	}
 	if err != nil {
-		return &fs.PathError{Op: "mount", Path: disk, Err: err}
+		return false, &fs.PathError{Op: "mount", Path: disk, Err: err}
 	}
 	if _, err := run("btrfs", "quota", "enable", v.Path); err != nil {
-		return err
+		return false, err
 	}
 	for _, dir := range []string{imageDir, snapshotDir} {
 		if err := os.MkdirAll(filepath.Join(v.Path, dir), 0o700); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return made, nil
 }
 
 // unmount leaves the disk or the file.

@@ -215,6 +215,20 @@ func indexReused(b *bed) {
 	if two := b.mapTo(at, second.UUID); two != one {
 		b.t.Fatalf("index %d, then %d", one, two)
 	}
+	// The disk of before is now the other LUN, and looks as ever until somebody looks anew: writes of whoever has it mounted still
+	// arrive. This is what Linux does, not what is wanted: a node has to remove its disk before the LUN is taken away.
+	foreign := block(b.t)
+	b.ok(writeTo(stale, 0, foreign))
+	if image, err := os.ReadFile("/volume1/@iSCSI/" + second.UUID); err != nil || !bytes.Equal(image[:mib], foreign) {
+		b.t.Errorf("a write to the disk of a LUN that was taken away is not in the one that has its number now (%v)", err)
+	}
+	if d := disks(b.t); d[dsm.WWID(first.UUID)] != stale {
+		b.t.Errorf("the disk has another WWID before anybody looked: %v", d)
+	}
+	rescan(b.t)
+	if d := disks(b.t); d[dsm.WWID(second.UUID)] != stale {
+		b.t.Errorf("the disk has the old WWID after a rescan: %v", d)
+	}
 	b.ok(os.WriteFile(filepath.Join("/sys/block", filepath.Base(stale), "device/delete"), []byte("1"), 0))
 	rescan(b.t)
 	data := block(b.t)

@@ -103,6 +103,10 @@ type Power interface {
 	PowerOn() error  // what there has to be is said next
 }
 
+// Settler is what a Plane can have that outlives the simulator's process: it is told once all has been said that there has to
+// be, and takes down the rest, which a process before this one began and did not note.
+type Settler interface{ Settle() error }
+
 // Memory is a Plane without data: it knows what there is, and who is logged in.
 type Memory struct {
 	mu       sync.Mutex

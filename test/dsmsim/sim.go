@@ -161,6 +161,11 @@ func (s *Sim) boot() error {
 			return fmt.Errorf("export share %s: %w", f.Name, err)
 		}
 	}
+	if p, ok := s.plane.(Settler); ok {
+		if err := p.Settle(); err != nil {
+			return err
+		}
+	}
 	return state.save(s.cfg.Dir)
 }
 

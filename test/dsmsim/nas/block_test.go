@@ -309,7 +309,12 @@ func replaced(b *bed) {
 		return s[0]
 	}
 	before := session()
+	unfinished := "/sys/kernel/config/target/iscsi/iqn.2000-01.com.synology:nas.unfinished"
+	b.ok(os.MkdirAll(unfinished+"/tpgt_1", 0o755)) // of a call in the middle of which the process died
 	b.Replace()
+	if _, err := os.Stat(unfinished); err == nil {
+		b.t.Error("what the first process did not finish is still there")
+	}
 	if got := session(); got != before {
 		b.t.Errorf("session %s, before it was %s", got, before)
 	}

@@ -55,8 +55,9 @@ type Plane struct {
 }
 
 var (
-	_ dsmsim.Plane = (*Plane)(nil)
-	_ dsmsim.Power = (*Plane)(nil)
+	_ dsmsim.Plane   = (*Plane)(nil)
+	_ dsmsim.Power   = (*Plane)(nil)
+	_ dsmsim.Settler = (*Plane)(nil)
 )
 
 // Open mounts the volumes, and makes those that are new. What is being served goes on.

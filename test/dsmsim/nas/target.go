@@ -46,6 +46,25 @@ func (p *Plane) RemoveTarget(iqn string) error {
 	return p.release()
 }
 
+// Settle removes the targets that were not said, and what is in none.
+func (p *Plane) Settle() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	there, err := p.lio.Targets()
+	if err != nil {
+		return err
+	}
+	for _, iqn := range there {
+		if _, said := p.targets[iqn]; said {
+			continue
+		}
+		if err := p.lio.Remove(iqn); err != nil {
+			return err
+		}
+	}
+	return p.release()
+}
+
 // Sessions returns who is logged in, as the kernel has it.
 func (p *Plane) Sessions(iqn string) ([]dsmsim.Session, error) {
 	initiators, err := p.lio.Sessions(iqn)

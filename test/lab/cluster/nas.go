@@ -37,6 +37,7 @@ const (
 	nasPassword = "password"
 	nasState    = "dsm" // the simulator's own directory
 	nasLog      = "dsmsim.log"
+	nasFaults   = "faults.json" // read at the start, and on SIGHUP
 )
 
 // NAS is how the NAS beside the nodes is reached from them, and from pods.
@@ -68,6 +69,9 @@ func (l *Lab) prepareNAS(ctx context.Context) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, nasPassword), []byte(rand.Text()), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, nasFaults), []byte("[]\n"), 0o600); err != nil {
 		return err
 	}
 	source, err := findSource()
@@ -146,7 +150,8 @@ func guestNAS(args []string) error {
 	}
 	for {
 		cmd := exec.Command(filepath.Join(dir, nasProgram), "-plane", "linux", "-dir", filepath.Join(dir, nasState), "-disk", "/dev/"+uml.DiskDevice(0),
-			"-listen", net.JoinHostPort(nasSpec().address(), nasPort), "-account", nasAccount, "-model", "top", "-v")
+			"-listen", net.JoinHostPort(nasSpec().address(), nasPort), "-account", nasAccount, "-model", "top",
+			"-csrf", "-lag", "1s", "-faults", filepath.Join(dir, nasFaults), "-v")
 		cmd.Env = append(os.Environ(), "DSMSIM_PASSWORD="+strings.TrimSpace(string(password)))
 		cmd.Stdout, cmd.Stderr = log, log
 		fmt.Fprintf(log, "lab: the simulator ended, and is started again: %v\n", cmp.Or(cmd.Run(), errors.New("exit status 0")))

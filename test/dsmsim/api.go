@@ -1,6 +1,9 @@
 package dsmsim
 
-import "strings"
+import (
+	"log"
+	"strings"
+)
 
 // api is one API: what SYNO.API.Info says of it, and its methods.
 type api struct {
@@ -82,7 +85,10 @@ func (s *Sim) handle(r *request) answer {
 }
 
 // broken is a failure of the plane, for which DSM has nothing better than "unknown".
-func broken(err error) answer { return answer{code: 100, errors: err.Error()} }
+func broken(err error) answer {
+	log.Printf("dsmsim: %v", err) // which the client has no use for, and whoever reads a test's output has
+	return answer{code: 100, errors: err.Error()}
+}
 
 func (r *request) info() answer {
 	names := strings.Split(r.text("query"), ",")

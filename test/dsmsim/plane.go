@@ -96,6 +96,17 @@ type FolderRule struct {
 	Insecure   bool
 }
 
+// Power is what a Plane can have: a restart of the NAS then ends all that it serves, before that is said again. The end of the
+// simulator's process does not.
+type Power interface {
+	PowerOff() error // all service ends at once; data stays
+	PowerOn() error  // what there has to be is said next
+}
+
+// Settler is what a Plane can have that outlives the simulator's process: it is told once all has been said that there has to
+// be, and takes down the rest, which a process before this one began and did not note.
+type Settler interface{ Settle() error }
+
 // Memory is a Plane without data: it knows what there is, and who is logged in.
 type Memory struct {
 	mu       sync.Mutex

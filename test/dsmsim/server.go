@@ -8,11 +8,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -26,14 +29,21 @@ type Server struct {
 	http        *http.Server
 }
 
-// Serve listens on an address, as "127.0.0.1:0".
-func Serve(addr string, h http.Handler) (*Server, error) {
+// Serve listens on an address, as "127.0.0.1:0", with a new certificate.
+func Serve(addr string, h http.Handler) (*Server, error) { return ServeFrom("", addr, h) }
+
+// ServeFrom is Serve with the certificate that is kept in a directory: whoever pinned it still knows the NAS when it has
+// restarted.
+func ServeFrom(dir, addr string, h http.Handler) (*Server, error) {
 	s := &Server{handler: h, addr: addr}
-	if err := s.certify(); err != nil {
+	if err := s.certify(dir); err != nil {
 		return nil, err
 	}
 	return s, s.Start()
 }
+
+// Addr is where it listens, "127.0.0.1:PORT".
+func (s *Server) Addr() string { return s.addr }
 
 // CA is the certificate in PEM format, as for a client's bundle.
 func (s *Server) CA() []byte {
@@ -57,11 +67,36 @@ func (s *Server) Start() error {
 // Stop closes the port and all connections.
 func (s *Server) Stop() error { return s.http.Close() }
 
-// certify makes a certificate that is its own authority, for the address and no name.
-func (s *Server) certify() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// certify makes a certificate that is its own authority, for the address and no name, or takes the one that is kept.
+func (s *Server) certify(dir string) error {
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); dir != "" && err == nil {
+		s.pair, s.Certificate = pair, pair.Leaf
+		return nil
+	}
+	host, _, err := net.SplitHostPort(s.addr)
 	if err != nil {
 		return err
+	}
+	cert, key, err := selfSigned(net.ParseIP(host))
+	if err != nil {
+		return err
+	}
+	if s.pair, err = tls.X509KeyPair(cert, key); err != nil {
+		return err
+	}
+	s.Certificate = s.pair.Leaf
+	if dir == "" {
+		return nil
+	}
+	return errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(keyFile, key, 0o600), os.WriteFile(certFile, cert, 0o600))
+}
+
+// selfSigned returns a certificate for an address besides 127.0.0.1, and its key, in PEM format.
+func selfSigned(ip net.IP) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "synology"},
@@ -70,11 +105,13 @@ func (s *Server) certify() error {
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IsCA: true, BasicConstraintsValid: true,
 	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return err
+	if ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {
+		template.IPAddresses = append(template.IPAddresses, ip)
 	}
-	s.pair = tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
-	s.Certificate, err = x509.ParseCertificate(raw)
-	return err
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), err
 }

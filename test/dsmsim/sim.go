@@ -1,6 +1,7 @@
 package dsmsim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ type Config struct {
 	Dir      string // where its state is kept; empty: in memory
 	Plane    Plane  // where its data is; nil: a Memory
 	Hostname string // "nas"
+	Address  string // of its network interface: "127.0.0.1"
 	Model    Model  // the zero value: a DS918+
 	Accounts []Account
 	Volumes  []Volume // none: /volume1, btrfs, and /volume2, ext4, of 1 TiB each
@@ -88,6 +90,9 @@ func (c Config) complete() Config {
 	if c.Hostname == "" {
 		c.Hostname = "nas"
 	}
+	if c.Address == "" {
+		c.Address = "127.0.0.1"
+	}
 	if c.Model == (Model{}) {
 		c.Model = Models()["medium"]
 	}
@@ -110,9 +115,28 @@ func (c Config) complete() Config {
 }
 
 // Restart is a reboot: sessions are gone, and everything else is as it was kept.
-func (s *Sim) Restart() error {
+func (s *Sim) Restart() error { return errors.Join(s.PowerOff(), s.PowerOn()) }
+
+// PowerOff ends what the NAS serves, iSCSI and NFS. The port of its Web API is the Server's to stop.
+func (s *Sim) PowerOff() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.sessions)
+	if p, ok := s.plane.(Power); ok {
+		return p.PowerOff()
+	}
+	return nil
+}
+
+// PowerOn is the boot after a PowerOff.
+func (s *Sim) PowerOn() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.plane.(Power); ok {
+		if err := p.PowerOn(); err != nil {
+			return err
+		}
+	}
 	return s.boot()
 }
 
@@ -135,6 +159,11 @@ func (s *Sim) boot() error {
 	for _, f := range state.Shares {
 		if err := s.plane.SetFolder(f.folder()); err != nil {
 			return fmt.Errorf("export share %s: %w", f.Name, err)
+		}
+	}
+	if p, ok := s.plane.(Settler); ok {
+		if err := p.Settle(); err != nil {
+			return err
 		}
 	}
 	return state.save(s.cfg.Dir)

@@ -21,7 +21,7 @@ func (r *request) systemInfo() answer {
 
 // interfaces answers a bare array.
 func (r *request) interfaces() answer {
-	return answer{data: []any{map[string]any{"ifname": "ovs_eth0", "ip": "127.0.0.1", "mask": "255.0.0.0", "speed": 1000,
+	return answer{data: []any{map[string]any{"ifname": "ovs_eth0", "ip": r.sim.cfg.Address, "mask": "255.255.255.0", "speed": 1000,
 		"status": "connected", "type": "ovseth", "use_dhcp": false}}}
 }
 

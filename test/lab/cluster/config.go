@@ -29,6 +29,7 @@ type Config struct {
 	// Of nodes with kernels of their own:
 	MemoryMiB int     // 2048
 	Disks     []int64 // bytes of each empty disk, /dev/ubdb and on; DefaultDisks
+	NAS       bool    // a machine more, a simulated Synology that they reach; see [Lab.NAS]
 }
 
 const (
@@ -64,6 +65,9 @@ func (c Config) check() error {
 	}
 	if c.Kernel != KernelHost && c.Kernel != KernelGuest {
 		return fmt.Errorf("the nodes' kernel is %s or %s, not %q", KernelHost, KernelGuest, c.Kernel)
+	}
+	if c.NAS && c.Kernel != KernelGuest {
+		return fmt.Errorf("a NAS is of use to nodes that have iSCSI and NFS: start them with --kernel %s", KernelGuest)
 	}
 	if c.MemoryMiB < minimalMemoryMiB {
 		return fmt.Errorf("a node has %d MiB of memory or more, not %d", minimalMemoryMiB, c.MemoryMiB)

@@ -150,7 +150,7 @@ func (s *spec) startNodes(events *os.File, sup *supervisor) error {
 		}
 		start = func(n nodeSpec) error { return supply.set(n.Name, powerOn) }
 	}
-	for _, n := range s.Nodes {
+	for _, n := range s.machines() {
 		if err := start(n); err != nil {
 			return fmt.Errorf("starting node %s: %w", n.Name, err)
 		}

@@ -55,8 +55,11 @@ func (l *Lab) provideGuests(ctx context.Context, store string, c Config) (*guest
 	return &guestSpec{Cache: cache, Root: root, Store: disk, MemoryMiB: c.MemoryMiB, Disks: c.Disks}, nil
 }
 
-// machine describes a node's machine.
+// machine describes a node's machine, or the NAS.
 func (s *spec) machine(n nodeSpec) uml.Machine {
+	if n == nasSpec() {
+		return s.nasMachine()
+	}
 	dir := s.nodeDir(n.Name)
 	m := uml.Machine{
 		Name: n.Name, Dir: dir, MemoryMiB: s.Guest.MemoryMiB, Root: s.Guest.Root,
@@ -72,6 +75,9 @@ func (s *spec) machine(n nodeSpec) uml.Machine {
 // prepareGuest makes a node's disks and what its first process is told.
 func (s *spec) prepareGuest(n nodeSpec) error {
 	m := s.machine(n)
+	if n == nasSpec() {
+		return s.prepareNASGuest(m)
+	}
 	for i, size := range s.Guest.Disks {
 		if err := uml.MakeDisk(m.Disks[i].File, size); err != nil {
 			return err

@@ -141,6 +141,7 @@ func TestConfig(t *testing.T) {
 		"too little memory": {MemoryMiB: 64},
 		"half a sector":     {Disks: []int64{256}},
 		"too many disks":    {Disks: make([]int64, maximalDisks+1)},
+		"an idle NAS":       {NAS: true},
 	} {
 		if err := c.withDefaults().check(); err == nil {
 			t.Errorf("%s: %+v is accepted", name, c)

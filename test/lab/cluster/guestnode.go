@@ -54,7 +54,7 @@ func guestNode(args []string) error {
 	if err := s.assembleGuest(n); err != nil {
 		return err
 	}
-	if err := serveAgent(n); err != nil {
+	if err := serveAgent(n, "/etc/kubernetes/pki", "kubelet"); err != nil {
 		return err
 	}
 	events, err := os.OpenFile(s.guestEventsFile(n.Name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -62,6 +62,11 @@ func guestNode(args []string) error {
 		return err
 	}
 	sup := &supervisor{node: n.Name, logs: s.guestLogDir(n), events: events}
+	if s.NAS {
+		if err := startInitiator(sup); err != nil {
+			return err
+		}
+	}
 	if err := startComponents(n.Name, n.address(), sup); err != nil {
 		return err
 	}
@@ -153,9 +158,10 @@ func showClockSpeed() error {
 	return bind(shown, file, 0)
 }
 
-// serveAgent runs programs for the administrator of the cluster.
-func serveAgent(n nodeSpec) error {
-	config, err := agentTLS("/etc/kubernetes/pki", "kubelet")
+// serveAgent runs programs for the administrator of the cluster. It proves who
+// it is with a pair of the directory.
+func serveAgent(n nodeSpec, dir, pair string) error {
+	config, err := agentTLS(dir, pair)
 	if err != nil {
 		return err
 	}

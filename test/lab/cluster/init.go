@@ -30,6 +30,7 @@ const (
 	StageNode        Stage = "__node"
 	StageGuestKernel Stage = "__guest-kernel"
 	StageGuestNode   Stage = "__guest-node"
+	StageGuestNAS    Stage = "__guest-nas"
 	StageSeedInit    Stage = "__seed-init"
 	StageSeed        Stage = "__seed"
 )
@@ -46,6 +47,7 @@ func RunStage(args []string) (bool, error) {
 		StageNode:        nodeManager,
 		StageGuestKernel: guestKernel,
 		StageGuestNode:   guestNode,
+		StageGuestNAS:    guestNAS,
 		StageSeedInit:    seedInit,
 		StageSeed:        seedManager,
 	}

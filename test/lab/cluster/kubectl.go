@@ -27,6 +27,14 @@ func (l *Lab) Env(_ context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "export KUBECONFIG='%s'\nexport PATH='%s':\"$PATH\"\n", l.Kubeconfig(), s.Bin)
+	if _, err := fmt.Fprintf(out, "export KUBECONFIG='%s'\nexport PATH='%s':\"$PATH\"\n", l.Kubeconfig(), s.Bin); err != nil || !s.NAS {
+		return err
+	}
+	nas, err := l.NAS()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "export DOZO_NAS_URL='%s'\nexport DOZO_NAS_ACCOUNT='%s'\nexport DOZO_NAS_PASSWORD='%s'\nexport DOZO_NAS_CA='%s'\n",
+		nas.URL, nas.Account, nas.Password, nas.CA)
 	return err
 }

@@ -44,11 +44,11 @@ func clusterNetwork(ctx context.Context, s *spec) error {
 	return enableForwarding()
 }
 
-// connectGuests makes the cables of nodes that are machines: what their kernels
-// connect to stays when they lose power.
+// connectGuests makes the cables of machines: what their kernels connect to
+// stays when they lose power.
 func connectGuests(ctx context.Context, s *spec) error {
 	var lines []string
-	for _, n := range s.Nodes {
+	for _, n := range s.machines() {
 		lines = append(lines, "tuntap add dev "+n.link()+" mode tap", "link set "+n.link()+" master "+bridge+" up")
 	}
 	return ipBatch(ctx, lines...)

@@ -36,6 +36,12 @@ func (l *Lab) Boot(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
+	if s.NAS && node == nasSpec().Name {
+		if _, err := l.power(ctx, http.MethodPut, node, powerOn); err != nil {
+			return err
+		}
+		return l.awaitNAS(ctx)
+	}
 	api, err := newAPIClient(s.pkiDir(), l.hostURL(s))
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -38,6 +39,7 @@ type spec struct {
 	Cgroup   string // the lab's cgroup, relative to a hierarchy's root
 	Nodes    []nodeSpec
 	Guest    *guestSpec // of nodes with kernels of their own; nil: they share the host's
+	NAS      bool       // there is one beside the nodes
 	HostPort int        // of the API server's forwarder on the host's loopback
 }
 
@@ -57,8 +59,16 @@ func (s *spec) logDir() string             { return filepath.Join(s.Run, "log") 
 func (s *spec) pkiDir() string             { return filepath.Join(s.Run, "pki") }
 func (s *spec) powerSocket() string        { return filepath.Join(s.Run, "power") }
 
+// machines are the nodes and the NAS, if there is one.
+func (s *spec) machines() []nodeSpec {
+	if !s.NAS {
+		return s.Nodes
+	}
+	return append(slices.Clone(s.Nodes), nasSpec())
+}
+
 func (s *spec) node(name string) (nodeSpec, error) {
-	for _, n := range s.Nodes {
+	for _, n := range s.machines() {
 		if n.Name == name {
 			return n, nil
 		}
@@ -151,6 +161,16 @@ func (s *spec) writeClients(ca *authority) error {
 			user: "system:node:" + n.Name, group: "system:nodes",
 			names: []string{n.Name}, addresses: addresses(n.address(), "127.0.0.1"),
 		}})
+	}
+	if s.NAS {
+		n := nasSpec()
+		pair, err := ca.issue(identity{user: n.Name, names: []string{n.Name}, addresses: addresses(n.address())})
+		if err != nil {
+			return err
+		}
+		if err := pair.write(s.pkiDir(), n.Name); err != nil {
+			return err
+		}
 	}
 	for _, client := range clients {
 		pair, err := ca.issue(client.id)

@@ -53,7 +53,7 @@ func (l *Lab) printPower(ctx context.Context, out io.Writer, s *spec) error {
 	if s.Guest == nil {
 		return nil
 	}
-	for _, n := range s.Nodes {
+	for _, n := range s.machines() {
 		state, err := l.power(ctx, http.MethodGet, n.Name, "")
 		if err != nil {
 			return err

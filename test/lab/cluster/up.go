@@ -66,7 +66,7 @@ func (l *Lab) provide(ctx context.Context, c Config) (tools toolchain, s *spec, 
 	if err != nil {
 		return tools, nil, err
 	}
-	s = &spec{Run: l.Run(), Bin: tools.dir, Images: store, Cgroup: l.cgroup()}
+	s = &spec{Run: l.Run(), Bin: tools.dir, Images: store, Cgroup: l.cgroup(), NAS: c.NAS}
 	for i := range c.Nodes {
 		s.Nodes = append(s.Nodes, nodeSpec{Name: "n" + strconv.Itoa(i+1), Index: i + 1})
 	}
@@ -108,6 +108,11 @@ func (l *Lab) start(ctx context.Context, tools toolchain, s *spec) error {
 	if err := l.awaitSnapshots(ctx, api); err != nil {
 		return err
 	}
+	if s.NAS {
+		if err := l.awaitNAS(ctx); err != nil {
+			return err
+		}
+	}
 	l.Progress.Step("up: export KUBECONFIG=%s", l.Kubeconfig())
 	return nil
 }
@@ -122,8 +127,13 @@ func (l *Lab) prepare(ctx context.Context, s *spec) error {
 			return err
 		}
 	}
-	for _, n := range s.Nodes {
+	for _, n := range s.machines() {
 		if err := os.MkdirAll(l.node(n.Name), 0o755); err != nil {
+			return err
+		}
+	}
+	if s.NAS {
+		if err := l.prepareNAS(ctx); err != nil {
 			return err
 		}
 	}

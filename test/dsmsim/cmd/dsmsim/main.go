@@ -2,10 +2,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -23,29 +24,30 @@ func main() {
 }
 
 func run() error {
+	cfg := dsmsim.Config{}
 	listen := flag.String("listen", "127.0.0.1:5001", "address to listen on")
-	dir := flag.String("dir", "", "directory of its state and data; empty: in memory")
+	flag.StringVar(&cfg.Dir, "dir", "", "directory of its state and data; empty: in memory")
 	account := flag.String("account", "admin", "the account of its administrator, whose password is in $DSMSIM_PASSWORD")
 	otp := flag.String("otp", "", "the one-time code that the account needs")
-	csrf := flag.Bool("csrf", false, "calls need the SynoToken")
+	flag.BoolVar(&cfg.CSRF, "csrf", false, "calls need the SynoToken")
 	model := flag.String("model", "medium", "how much it allows: top, large, medium, small or value")
 	lag := flag.Duration("lag", 0, "how long new LUNs are action-locked and deleted ones stay")
 	faults := flag.String("faults", "", "JSON file with a list of faults, read again on SIGHUP")
 	verbose := flag.Bool("v", false, "print each call")
+	d := dataFlags()
 	flag.Parse()
 
-	allows, ok := dsmsim.Models()[*model]
-	if !ok {
+	var ok bool
+	if cfg.Model, ok = dsmsim.Models()[*model]; !ok {
 		return fmt.Errorf("-model: %q is none", *model)
 	}
-	cfg := dsmsim.Config{Model: allows, Dir: *dir, CSRF: *csrf, CreateLock: *lag, CloneLock: *lag, DeleteLag: *lag,
-		Accounts: []dsmsim.Account{{Name: *account, Password: os.Getenv("DSMSIM_PASSWORD"), OTP: *otp}}}
-	if *dir != "" {
-		files, err := dsmsim.NewFiles(*dir)
-		if err != nil {
-			return err
-		}
-		cfg.Plane = files
+	cfg.CreateLock, cfg.CloneLock, cfg.DeleteLag = *lag, *lag, *lag
+	cfg.Accounts = []dsmsim.Account{{Name: *account, Password: os.Getenv("DSMSIM_PASSWORD"), OTP: *otp}}
+	if host, _, err := net.SplitHostPort(*listen); err == nil {
+		cfg.Address = host
+	}
+	if err := d.complete(&cfg); err != nil {
+		return err
 	}
 	sim, err := dsmsim.New(cfg)
 	if err != nil {
@@ -54,7 +56,7 @@ func run() error {
 	if err := readFaults(sim, *faults); err != nil {
 		return err
 	}
-	server, err := dsmsim.Serve(*listen, printing(sim, *verbose))
+	server, err := dsmsim.ServeFrom(cfg.Dir, *listen, printing(sim, *verbose))
 	if err != nil {
 		return err
 	}
@@ -62,22 +64,30 @@ func run() error {
 	return wait(sim, server, *faults)
 }
 
-// wait serves until it is told to end.
+// wait serves until it is told to end. A plane of Linux goes on serving after SIGTERM, as after SIGKILL, for the next process;
+// SIGINT takes it down. SIGUSR1 takes the NAS's power away and SIGUSR2 gives it back.
 func wait(sim *dsmsim.Sim, server *dsmsim.Server, faults string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP)
-	for {
-		select {
-		case <-again:
-			if err := readFaults(sim, faults); err != nil {
-				fmt.Fprintln(os.Stderr, "dsmsim:", err)
-			}
-		case <-ctx.Done():
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	for s := range told {
+		var err error
+		switch s {
+		case syscall.SIGHUP:
+			err = readFaults(sim, faults)
+		case syscall.SIGUSR1:
+			err = errors.Join(server.Stop(), sim.PowerOff())
+		case syscall.SIGUSR2:
+			err = errors.Join(sim.PowerOn(), server.Start())
+		case os.Interrupt:
+			return errors.Join(server.Stop(), sim.PowerOff())
+		default:
 			return server.Stop()
 		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "dsmsim: %v: %v\n", s, err)
+		}
 	}
+	return nil
 }
 
 func readFaults(sim *dsmsim.Sim, file string) error {

@@ -19,12 +19,14 @@ import (
 )
 
 const usage = `usage: lab VERB
-  up [--nodes N] [--kernel host|guest] [--memory MIB] [--disk SIZE]... [--keep]
-     [--install]
+  up [--nodes N] [--kernel host|guest] [--memory MIB] [--disk SIZE]... [--nas]
+     [--keep] [--install]
                              build what is missing and start the cluster;
                              --kernel guest: each node is a User-Mode Linux
                              machine, with device-mapper and the like, this much
                              memory (2048) and these empty disks (8Gi, twice);
+                             --nas: with a simulated Synology beside them, which
+                             exec, crash and boot know as the node nas;
                              --install: and install Dozo
   install [--values FILE]... build Dozo, install its chart with helm or bring it
                              up to date, and run a pod with a volume
@@ -109,6 +111,7 @@ func up(ctx context.Context, lab *cluster.Lab, args []string) error {
 		config.Disks = append(config.Disks, bytes)
 		return err
 	})
+	flags.BoolVar(&config.NAS, "nas", false, "start a simulated Synology NAS beside the nodes, which have to be guests")
 	flags.BoolVar(&config.Keep, "keep", false, "leave a lab that does not come up for inspection")
 	then := flags.Bool("install", false, "install Dozo as well")
 	flags.Parse(args)

@@ -231,6 +231,7 @@ func startDriver(ctx context.Context, o driverOptions) (*driver, error) {
 	ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if n != nil {
 		d.background.Go(func() { n.KeepLimits(ctx, o.changed) })
+		d.background.Go(func() { n.KeepSwept(ctx) })
 	}
 	go func() {
 		d.err = server.Serve(ctx, o.flags.endpoint)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/connect"
 	"github.com/dozo-dev/dozo/internal/host/crypt"
 	"github.com/dozo-dev/dozo/internal/host/fs"
 )
@@ -12,14 +13,15 @@ import (
 // device is what a volume is used through on this node: the device that its storage gives, or what is
 // behind that one's encryption.
 type device struct {
-	path string
-	size int64 // bytes that can be used
-	full int64 // bytes of the volume: more than size, if it is encrypted
+	path  string
+	below string // that its storage gives: another one than path, if it is encrypted
+	size  int64  // bytes that can be used
+	full  int64  // bytes of the volume: more than size, if it is encrypted
 }
 
 func (r StageRequest) checkSecrets() error {
-	if r.Access.Encryption == nil {
-		return nil
+	if err := connect.CheckSecrets(r.Access, r.Secrets); err != nil || r.Access.Encryption == nil {
+		return err
 	}
 	_, err := crypt.KeyFrom(r.Secrets)
 	return err
@@ -27,16 +29,16 @@ func (r StageRequest) checkSecrets() error {
 
 // attach makes the device of a volume that is being staged.
 func (n *Node) attach(ctx context.Context, r StageRequest, rec *record) (device, error) {
-	below, size, err := n.connect.Connect(ctx, rec.Access)
+	below, size, err := n.connect.Connect(ctx, rec.Access, r.Secrets)
 	e := rec.Access.Encryption
 	if err != nil || e == nil {
-		return device{below, size, size}, err
+		return device{below, below, size, size}, err
 	}
 	key, err := crypt.KeyFrom(r.Secrets)
 	if err != nil {
 		return device{}, err
 	}
-	marks, err := n.marks(rec.Access)
+	marks, err := n.marks(rec.Access, below)
 	if err != nil {
 		return device{}, err
 	}
@@ -46,15 +48,15 @@ func (n *Node) attach(ctx context.Context, r StageRequest, rec *record) (device,
 	if err != nil {
 		return device{}, err
 	}
-	return n.opened(path, size)
+	return n.opened(path, below, size)
 }
 
 // found returns the device of a volume that is staged; grow makes it as large as the volume is by now.
 // No key is needed for that.
 func (n *Node) found(ctx context.Context, rec *record, grow bool) (device, error) {
-	below, size, err := n.connect.Connect(ctx, rec.Access)
+	below, size, err := n.connect.Found(ctx, rec.Access, grow)
 	if err != nil || rec.Access.Encryption == nil {
-		return device{below, size, size}, err
+		return device{below, below, size, size}, err
 	}
 	name := crypt.Name(rec.Volume)
 	path, err := crypt.Opened(n.host, name, below)
@@ -69,12 +71,12 @@ func (n *Node) found(ctx context.Context, rec *record, grow bool) (device, error
 			return device{}, err
 		}
 	}
-	return n.opened(path, size)
+	return n.opened(path, below, size)
 }
 
-func (n *Node) opened(path string, full int64) (device, error) {
+func (n *Node) opened(path, below string, full int64) (device, error) {
 	size, err := n.host.DeviceSize("luks.size", path)
-	return device{path, size, full}, err
+	return device{path, below, size, full}, err
 }
 
 // detach undoes attach.
@@ -84,12 +86,16 @@ func (n *Node) detach(ctx context.Context, rec *record) error {
 			return err
 		}
 	}
+	if rec.Access.Mount != nil {
+		return nil
+	}
 	return n.connect.Disconnect(ctx, rec.Access)
 }
 
-// contentMarks are the marks of what is on the device that a volume is used through.
-func (n *Node) contentMarks(a backend.Access, kind string) (fs.Marks, error) {
-	m, err := n.marks(a)
+// contentMarks are the marks of what is on the device that a volume is used through; below is the one that its
+// storage gives.
+func (n *Node) contentMarks(a backend.Access, below, kind string) (fs.Marks, error) {
+	m, err := n.marks(a, below)
 	if err != nil || a.Encryption == nil {
 		return m, err
 	}

@@ -64,7 +64,11 @@ func (n *Node) Health(ctx context.Context, volume string) ([]backend.Problem, er
 	return all, nil
 }
 
+// poolHealth is what the storage says of a volume, or the way to it.
 func (n *Node) poolHealth(ctx context.Context, rec *record) []backend.Problem {
+	if rec.Access.Local == nil {
+		return n.connect.Check(ctx, rec.Access)
+	}
 	p, err := locals{n.pools}.get(rec.Access.Local.Pool)
 	var found []backend.Problem
 	if err == nil {
@@ -95,8 +99,11 @@ func (n *Node) fsHealth(ctx context.Context, rec *record) ([]backend.Problem, er
 	if failed := mnt.Failed(m); failed != "" && !rec.readOnly() {
 		all = append(all, problem(backend.Inaccessible, ReasonReadOnly, "%s on %s takes no writes any more (%s), as file systems do when they meet an error; see the kernel's log, then stop the volume's pods and let them start again, which checks it", m.FsType, m.Source, failed))
 	}
-	if err := at.Alive(ctx); err != nil {
+	if err := at.Alive(ctx, &n.asked); err != nil {
 		all = append(all, problem(backend.Inaccessible, ReasonNoAnswer, "%s on %s does not answer: %v; see the kernel's log", m.FsType, m.Source, err))
+	}
+	if rec.Access.Mount != nil {
+		return all, nil
 	}
 	number := host.DeviceNumber{Major: m.Major, Minor: m.Minor}
 	if number.Major == 0 { // a number of the file system's own, as btrfs has it

@@ -86,6 +86,9 @@ func (n *Node) limitAll(ctx context.Context) (done bool) {
 
 // limits reports whether a record is of a volume that may have any, published to a pod.
 func (n *Node) limits(rec *record) bool {
+	if rec.Access.Local == nil {
+		return false // no pool on this node keeps any
+	}
 	p, err := n.pools.Get(rec.Access.Local.Pool)
 	if err != nil || p.Capabilities().Modifier == nil {
 		return false

@@ -30,6 +30,7 @@ type Node struct {
 	log     *slog.Logger
 
 	unlimited chan struct{} // a pod is without its limits
+	asked     mnt.Unanswered
 }
 
 // Options configure a Node.
@@ -50,7 +51,7 @@ type StageRequest struct {
 	MountOptions []string // as for mount(8)
 	MkfsOptions  []string
 	ReadOnly     bool              // every use of it on this node only reads
-	Secrets      map[string]string // of an encrypted volume: see package crypt; they are kept nowhere
+	Secrets      map[string]string // of an encrypted volume: see package crypt; of a target that wants a login: see package iscsi
 }
 
 // PublishRequest asks for a staged volume to appear at a path.
@@ -90,7 +91,7 @@ func New(h *host.Host, pools *pool.Set, o Options) (*Node, error) {
 	return &Node{
 		log: o.Log, unlimited: make(chan struct{}, 1),
 		host: h, pools: pools, opts: o, files: files,
-		connect: connect.New(h, locals{pools}),
+		connect: connect.New(h, locals{pools}, connect.Options{StateDir: o.StateDir, Locks: files, Log: o.Log}),
 		locks:   keylock.New(time.Now),
 	}, nil
 }

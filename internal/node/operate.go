@@ -6,6 +6,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/fs"
 	"github.com/dozo-dev/dozo/internal/host/mnt"
 	"github.com/dozo-dev/dozo/internal/keylock"
 	"github.com/dozo-dev/dozo/internal/pool"
@@ -91,7 +92,19 @@ func (m marks) SetMark(ctx context.Context, v backend.Mark) error {
 	return m.pool.SetMark(ctx, m.id, v)
 }
 
-func (n *Node) marks(a backend.Access) (marks, error) {
+// marks are those that a volume's pool keeps, and of a disk whose storage this node cannot ask those on the
+// disk itself.
+func (n *Node) marks(a backend.Access, device string) (fs.Marks, error) {
+	if a.Local == nil {
+		first := ""
+		if a.Encryption != nil {
+			first = a.Encryption.Type
+		}
+		return fs.NewOnDevice(n.host, device, a.ISCSI.WWID, first), nil
+	}
 	p, err := locals{n.pools}.get(a.Local.Pool)
-	return marks{pool: p, id: a.Local.ID}, err
+	if err != nil {
+		return nil, err
+	}
+	return marks{pool: p, id: a.Local.ID}, nil
 }

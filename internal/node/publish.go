@@ -109,7 +109,12 @@ func (p *publication) run(ctx context.Context) error {
 		return errs.E(errs.InUse, "%s: %s is not mounted at %s; stage it again", fieldVolume, p.rec.Volume, p.rec.Staging)
 	}
 	if m != nil {
-		return p.found(m, mnt.Same(m, staged))
+		return p.found(m, mnt.Same(m, staged) && m.Source == staged.Source)
+	}
+	if p.rec.Access.Mount != nil { // it is asked by all who touch it from here on
+		if err := p.node.answers(ctx, from); err != nil {
+			return err
+		}
 	}
 	return p.add(ctx, func() (*host.MountInfo, error) {
 		return mnt.Bind(p.node.host, "publish.bind", from, p.at, p.options, p.want.ReadOnly)
@@ -233,7 +238,7 @@ func (n *Node) unpublish(ctx context.Context, volume, path string) error {
 // unpublishAt undoes a Publish in reverse, each step of which may be undone or never have been done.
 // rec is nil for a volume without a record.
 func (n *Node) unpublishAt(ctx context.Context, rec *record, at *mnt.Place) error {
-	if err := at.Unmount(ctx, "unpublish.unmount"); err != nil {
+	if err := n.unmount(ctx, rec, at, "unpublish.unmount"); err != nil {
 		return err
 	}
 	if err := at.Remove("unpublish.remove"); err != nil {

@@ -19,7 +19,8 @@ import (
 const (
 	plainRecord   = 1
 	inlineRecord  = 2 // has Inline
-	recordVersion = inlineRecord
+	remoteRecord  = 3 // its Access is to storage outside of the node
+	recordVersion = remoteRecord
 )
 
 // record is what this node did, or was about to do, to one volume. It is written before anything is
@@ -35,7 +36,7 @@ type record struct {
 	FSType       string         `json:"fsType,omitempty"` // as asked for
 	MountOptions []string       `json:"mountOptions,omitempty"`
 	ReadOnly     bool           `json:"readOnly,omitempty"`
-	Device       string         `json:"device,omitempty"` // where it was connected last
+	Device       string         `json:"device,omitempty"` // where it was connected last; none of a volume that is mounted from a server
 	Targets      []target       `json:"targets,omitempty"`
 	Inline       *inline        `json:"inline,omitempty"` // the volume is deleted when it is unpublished; Staging is its target
 }
@@ -169,20 +170,27 @@ func (n *Node) owner(path, but string) (string, error) {
 // records returns all records. One that is damaged is left out: it is reported when its volume is
 // asked for.
 func (n *Node) records() ([]*record, error) {
+	all, _, err := n.readRecords()
+	return all, err
+}
+
+// readRecords returns all records that can be read, and what is wrong with the others.
+func (n *Node) readRecords() (all []*record, damaged, err error) {
 	entries, err := n.host.ReadDir("record.list", n.opts.StateDir)
 	if err != nil {
-		return nil, errs.E(errs.Unavailable, "stage records: %w", err)
+		return nil, nil, errs.E(errs.Unavailable, "stage records: %w", err)
 	}
-	var all []*record
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		if r, err := n.loadFile(filepath.Join(n.opts.StateDir, e.Name())); err == nil && r != nil {
+		r, err := n.loadFile(filepath.Join(n.opts.StateDir, e.Name()))
+		damaged = errors.Join(damaged, err)
+		if r != nil {
 			all = append(all, r)
 		}
 	}
-	return all, nil
+	return all, damaged, nil
 }
 
 // has reports whether path is one of the record's.

@@ -24,7 +24,7 @@ func TestParseRecord(t *testing.T) {
 		"":                                 errs.Internal,
 		"{}":                               errs.Unavailable,
 		oneRecord[:40]:                     errs.Internal,
-		`{"version":3,"anything":"newer"}`: errs.Unavailable,
+		`{"version":4,"anything":"newer"}`: errs.Unavailable,
 		strings.Replace(oneRecord, `"v"`, `""`, 1):            errs.Internal,
 		strings.Replace(oneRecord, `"/s"`, `"s"`, 1):          errs.Internal,
 		strings.Replace(oneRecord, `"local"`, `"remote"`, 1):  errs.Internal,

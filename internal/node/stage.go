@@ -29,8 +29,7 @@ func checkVolume(volume string) error {
 func (r StageRequest) check() error {
 	_, optionsErr := mnt.ParseOptions(fieldOptions, r.MountOptions)
 	for _, err := range []error{
-		checkVolume(r.Volume), r.Access.Check(), mnt.CheckPath(fieldStaging, r.Staging), optionsErr,
-		fs.Request{Type: r.FSType, MkfsOptions: r.MkfsOptions}.Check(), r.checkSecrets(),
+		checkVolume(r.Volume), r.Access.Check(), mnt.CheckPath(fieldStaging, r.Staging), optionsErr, r.checkContent(), r.checkSecrets(),
 	} {
 		if err != nil {
 			return err
@@ -56,7 +55,7 @@ func (n *Node) recordFor(r StageRequest) (rec *record, known bool, err error) {
 		return nil, false, err
 	}
 	want := &record{
-		Version: plainRecord, Volume: r.Volume, Boot: boot, Access: r.Access, Staging: r.Staging,
+		Version: versionFor(r.Access), Volume: r.Volume, Boot: boot, Access: plain(r.Access), Staging: r.Staging,
 		Block: r.Block, FSType: r.FSType, MountOptions: slices.Clone(r.MountOptions), ReadOnly: r.ReadOnly,
 	}
 	if len(want.MountOptions) == 0 {
@@ -64,7 +63,7 @@ func (n *Node) recordFor(r StageRequest) (rec *record, known bool, err error) {
 	}
 	old, err := n.load(r.Volume)
 	if err == nil && old != nil {
-		want.Version, want.Inline = old.Version, old.Inline // outlives a boot, as the volume does
+		want.Version, want.Inline = max(want.Version, old.Version), old.Inline // outlives a boot, as the volume does
 	}
 	if err != nil || old == nil || old.Boot != boot {
 		return want, false, err
@@ -121,6 +120,7 @@ type staging struct {
 	known bool            // the record was there before
 	at    *mnt.Place      // nil for a block volume
 	found *host.MountInfo // what was mounted there at the beginning
+	below string          // the device that the storage gives
 }
 
 func (n *Node) stage(ctx context.Context, r StageRequest) error {
@@ -176,6 +176,9 @@ func (s *staging) first(ctx context.Context) error {
 	if err := s.node.save("stage.record", s.rec); err != nil {
 		return err
 	}
+	if s.rec.Access.Mount != nil {
+		return s.mountNet(ctx)
+	}
 	size, err := s.connect(ctx)
 	if err != nil {
 		return err
@@ -190,6 +193,9 @@ func (s *staging) first(ctx context.Context) error {
 // repeat stages a volume at whose staging path something is mounted: itself, one hopes.
 func (s *staging) repeat(ctx context.Context) error {
 	n := s.node
+	if s.rec.Access.Mount != nil {
+		return s.repeatNet(ctx)
+	}
 	d, err := n.found(ctx, s.rec, true)
 	if errs.Is(err, errs.InUse) && !s.known {
 		return errors.Join(err, n.connect.Disconnect(ctx, s.rec.Access))
@@ -221,7 +227,7 @@ func (s *staging) connect(ctx context.Context) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	s.rec.Device = d.path
+	s.rec.Device, s.below = d.path, d.below
 	return d.size, s.node.save("stage.device", s.rec)
 }
 
@@ -242,7 +248,7 @@ func (n *Node) stageBlock(ctx context.Context, r StageRequest, rec *record) erro
 	if rec.ReadOnly {
 		return nil
 	}
-	marks, err := n.contentMarks(rec.Access, "")
+	marks, err := n.contentMarks(rec.Access, d.below, "")
 	if err != nil {
 		return err
 	}
@@ -252,6 +258,9 @@ func (n *Node) stageBlock(ctx context.Context, r StageRequest, rec *record) erro
 // ours reports whether a mount is of the record's volume. The device may be gone by now, but then
 // its name is still the mount's.
 func (n *Node) ours(m *host.MountInfo, rec *record) bool {
+	if rec.Access.Mount != nil {
+		return mnt.IsNFS(m, rec.Access.Mount.Source)
+	}
 	if rec.Device == "" {
 		return false
 	}
@@ -262,19 +271,24 @@ func (n *Node) ours(m *host.MountInfo, rec *record) bool {
 	return mnt.IsOf(n.host, m, number)
 }
 
+// directory makes the staging path, if it is not there.
+func (s *staging) directory() error {
+	shape, err := s.at.Look()
+	if err != nil || shape != mnt.Absent {
+		return err
+	}
+	return s.at.Make("stage.mkdir", false)
+}
+
 // mount finds or makes the file system and mounts it.
 func (s *staging) mount(ctx context.Context) (*host.MountInfo, error) {
 	n, rec := s.node, s.rec
-	kind, err := n.prepare(ctx, s.r, rec)
+	kind, err := s.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if shape, err := s.at.Look(); err != nil {
+	if err := s.directory(); err != nil {
 		return nil, err
-	} else if shape == mnt.Absent {
-		if err := s.at.Make("stage.mkdir", false); err != nil {
-			return nil, err
-		}
 	}
 	backend.Progress(ctx, "mount")
 	return mnt.Mount(n.host, "stage.mount", s.at, mnt.FileSystem{
@@ -283,7 +297,8 @@ func (s *staging) mount(ctx context.Context) (*host.MountInfo, error) {
 }
 
 // prepare makes the device's file system fit for mounting and returns its type.
-func (n *Node) prepare(ctx context.Context, r StageRequest, rec *record) (kind string, err error) {
+func (s *staging) prepare(ctx context.Context) (kind string, err error) {
+	n, r, rec := s.node, s.r, s.rec
 	mounts, err := n.host.MountsOf(rec.Device)
 	if err != nil {
 		return "", errs.E(errs.Unavailable, "mount table: %w", err)
@@ -295,13 +310,13 @@ func (n *Node) prepare(ctx context.Context, r StageRequest, rec *record) (kind s
 		}
 		return mounts[0].FsType, nil
 	}
-	marks, err := n.contentMarks(rec.Access, r.FSType)
+	marks, err := n.contentMarks(rec.Access, s.below, r.FSType)
 	if err != nil {
 		return "", err
 	}
 	readOnly := rec.readOnly() && rec.Inline == nil // one that is made for its pod has to be formatted
 	kind, err = fs.Ensure(ctx, n.host, fs.Request{
-		Device: rec.Device, Type: r.FSType, MkfsOptions: r.MkfsOptions, ReadOnly: readOnly,
+		Device: rec.Device, Type: r.FSType, MkfsOptions: r.MkfsOptions, ReadOnly: readOnly, NoDiscard: rec.Access.Local == nil,
 	}, marks)
 	if err != nil {
 		return "", err

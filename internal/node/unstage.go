@@ -59,7 +59,7 @@ func (n *Node) unmountStaging(ctx context.Context, rec *record, at *mnt.Place) e
 	if m != nil && !n.ours(m, rec) {
 		return errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s); unmount that by hand", fieldStaging, rec.Staging, m.Source, m.FsType)
 	}
-	if err := at.Unmount(ctx, "unstage.unmount"); err != nil {
+	if err := n.unmount(ctx, rec, at, "unstage.unmount"); err != nil {
 		return err
 	}
 	if !rec.MadeStaging && rec.Inline == nil { // a target is ours to remove, whoever made it
@@ -83,6 +83,14 @@ func (n *Node) unstageUnknown(ctx context.Context, volume, staging string) error
 	}
 	defer at.Close()
 	return at.Unmount(ctx, "unstage.unmount")
+}
+
+// unmount unmounts what is the record's volume; rec may be nil.
+func (n *Node) unmount(ctx context.Context, rec *record, at *mnt.Place, op string) error {
+	if rec != nil && rec.Access.Mount != nil {
+		return at.UnmountNet(ctx, op)
+	}
+	return at.Unmount(ctx, op)
 }
 
 // live returns a target of the record, other than the one given, at which something is mounted; ""

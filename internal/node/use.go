@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -74,6 +75,9 @@ func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 		return 0, err
 	}
 	defer at.Close()
+	if rec.Access.Mount != nil {
+		return n.served(ctx, at)
+	}
 	d, err := n.found(ctx, rec, true)
 	if err != nil {
 		return 0, err
@@ -106,6 +110,17 @@ func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 	return d.full, n.grow(ctx, "expand.grow", rec, m, d.size)
 }
 
+// served is the size of a file system on a server, which is grown there.
+func (n *Node) served(ctx context.Context, at *mnt.Place) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := at.Use(ctx, &n.asked)
+	if err != nil {
+		return 0, err
+	}
+	return int64(st.Blocks) * cmp.Or(st.Frsize, st.Bsize), nil
+}
+
 // Stats returns the use of the volume published or staged at path. errs.NotFound unless it is there.
 func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 	if err := checkVolume(volume); err != nil {
@@ -124,14 +139,11 @@ func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	st, err := at.Use(ctx)
+	st, err := at.Use(ctx, &n.asked)
 	if err != nil {
 		return Stats{}, err
 	}
-	unit := st.Frsize
-	if unit == 0 {
-		unit = st.Bsize
-	}
+	unit := cmp.Or(st.Frsize, st.Bsize)
 	return Stats{
 		TotalBytes:      int64(st.Blocks) * unit,
 		UsedBytes:       int64(st.Blocks-st.Bfree) * unit,

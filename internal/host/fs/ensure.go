@@ -33,6 +33,7 @@ type Request struct {
 	Type        string // "": whatever is there, else [DefaultType]
 	MkfsOptions []string
 	ReadOnly    bool // nothing is formatted
+	NoDiscard   bool // mkfs leaves alone what it does not need: marks are there; see [OnDevice]
 }
 
 // Check returns errs.Invalid unless the request can be met on some device.
@@ -126,7 +127,7 @@ func (r Request) mayFormat(c content, m backend.Mark, known bool) error {
 // format makes the file system, whose mark is begun. Only one whose making was interrupted is made by force.
 func (r Request) format(ctx context.Context, h *host.Host, kind string, force bool, marks Marks) error {
 	backend.Progress(ctx, "mkfs."+kind)
-	if err := mkfs(ctx, h, r.Device, kind, r.MkfsOptions, force); err != nil {
+	if err := mkfs(ctx, h, r, kind, force); err != nil {
 		return err
 	}
 	c, err := probe(ctx, h, r.Device)

@@ -34,7 +34,8 @@ func checkMkfsOptions(options []string) error {
 	return nil
 }
 
-func mkfs(ctx context.Context, h *host.Host, device, kind string, options []string, force bool) error {
+func mkfs(ctx context.Context, h *host.Host, r Request, kind string, force bool) error {
+	device := r.Device
 	var args []string
 	switch kind {
 	case "ext4":
@@ -48,7 +49,10 @@ func mkfs(ctx context.Context, h *host.Host, device, kind string, options []stri
 			args = append(args, "-f")
 		}
 	}
-	args = append(append(args, options...), "--", device)
+	if r.NoDiscard {
+		args = append(args, "-K") // all three know it; ext4's -E nodiscard would go with a second -E
+	}
+	args = append(append(args, r.MkfsOptions...), "--", device)
 	_, err := h.Run(ctx, host.Cmd{Op: "stage.mkfs", Name: "mkfs." + kind, Args: args, Timeout: mkfsTimeout})
 	if _, ran := host.ExitCode(err); err != nil && ran {
 		return errs.E(errs.Internal, "device %s: %w", device, err)

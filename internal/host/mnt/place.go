@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,8 +48,7 @@ func Open(h *host.Host, field, root, path string) (*Place, error) {
 	if err != nil {
 		return nil, p.explain(err)
 	}
-	// Not by stat: of a mount whose file system has failed there may be none.
-	if _, err := unix.Readlinkat(int(p.parent.Fd()), p.name, make([]byte, 1)); err == nil {
+	if symlink, err := p.isSymlink(); err == nil && symlink {
 		p.Close()
 		return nil, errs.E(errs.Invalid, "%s: %s is a symlink, which is never followed", field, path)
 	}
@@ -115,7 +115,7 @@ func (p *Place) Close() { p.parent.Close() }
 // String is the path.
 func (p *Place) String() string { return p.path }
 
-// open returns the place itself, or what is mounted there, without touching the file system.
+// open returns the place itself, or what is mounted there. That of a server which is away may never be opened.
 func (p *Place) open() (*os.File, error) {
 	fd, err := unix.Openat(int(p.parent.Fd()), p.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -124,61 +124,96 @@ func (p *Place) open() (*os.File, error) {
 	return os.NewFile(uintptr(fd), p.path), nil
 }
 
-// Mounted returns the mount at the place, the topmost if there are several, or nil.
+// below opens the place itself and never what is mounted there: then unix.EXDEV. So the file system, which
+// may have failed or be on a server that is away, is not asked anything.
+func (p *Place) below() (*os.File, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV}
+	for {
+		fd, err := unix.Openat2(int(p.parent.Fd()), p.name, &how)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), p.path), nil
+	}
+}
+
+func (p *Place) isSymlink() (bool, error) {
+	f, err := p.below()
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	return st.Mode&unix.S_IFMT == unix.S_IFLNK, err
+}
+
+// Mounted returns the mount at the place, the topmost if there are several, or nil. It goes by numbers: path
+// names in the mount table differ where a symlink leads to the directory, and the table may have the same
+// path twice.
 func (p *Place) Mounted() (*host.MountInfo, error) {
-	id, err := p.mount()
-	if err != nil || id == 0 {
+	if there, err := p.IsMountPoint(); err != nil || !there {
 		return nil, err
+	}
+	under, err := mountID(p.host, p.parent)
+	if err != nil {
+		return nil, errs.E(errs.Unavailable, "%s: %s: what is mounted there: %w", p.field, p.path, err)
+	}
+	dir, err := os.Readlink(p.host.Proc("self", "fd", strconv.Itoa(int(p.parent.Fd()))))
+	if err != nil {
+		return nil, errs.E(errs.Unavailable, "%s: %s: %w", p.field, p.path, err)
 	}
 	table, err := p.host.Mounts()
 	if err != nil {
 		return nil, errs.E(errs.Unavailable, "mount table: %w", err)
 	}
-	for i := range table {
-		if table[i].ID == id {
-			return &table[i], nil
-		}
+	if m := topmost(table, under, filepath.Join(dir, p.name)); m != nil {
+		return m, nil
 	}
 	return nil, errs.E(errs.Aborted, "%s: %s: its mount changed just now; call again", p.field, p.path)
 }
 
-// IsMountPoint reports whether anything is mounted at the place. Unlike Mounted it does not read the
-// mount table, which takes tens of milliseconds on a node with a thousand volumes.
-func (p *Place) IsMountPoint() (bool, error) {
-	id, err := p.mount()
-	return id != 0, err
+// topmost returns the mount at a path of the mount under, or the one on top of that, and so on.
+func topmost(table []host.MountInfo, under int, path string) (top *host.MountInfo) {
+	for {
+		i := slices.IndexFunc(table, func(m host.MountInfo) bool { return m.ParentID == under && m.MountPoint == path && m.ID != under })
+		if i < 0 {
+			return top
+		}
+		top = &table[i]
+		under = top.ID
+	}
 }
 
-// mount returns the kernel's number of the mount at the place, or 0. It goes by numbers: path names in
-// the mount table differ where a symlink leads to the directory, and a failed file system answers no
-// stat.
-func (p *Place) mount() (id int, err error) {
-	var above int
+// IsMountPoint reports whether anything is mounted at the place. Unlike Mounted it does not read the
+// mount table, which takes tens of milliseconds on a node with a thousand volumes.
+func (p *Place) IsMountPoint() (there bool, err error) {
 	err = p.host.Ask("path.mounted", func() error {
-		f, err := p.open()
-		if err != nil {
-			return err
+		f, err := p.below()
+		if err == nil {
+			f.Close()
 		}
-		defer f.Close()
-		if id, err = mountID(p.host, f); err != nil {
-			return err
-		}
-		above, err = mountID(p.host, p.parent)
 		return err
 	})
 	switch {
-	case errors.Is(err, unix.ENOENT):
-		return 0, nil
-	case err != nil:
-		return 0, errs.E(errs.Unavailable, "%s: %s: what is mounted there: %w", p.field, p.path, err)
-	case id == above:
-		return 0, nil
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return false, nil
+	case errors.Is(err, unix.EXDEV):
+		return true, nil
 	}
-	return id, nil
+	return false, errs.E(errs.Unavailable, "%s: %s: what is mounted there: %w", p.field, p.path, err)
 }
 
 func mountID(h *host.Host, f *os.File) (int, error) {
-	info, err := os.ReadFile(h.Proc("self", "fdinfo", strconv.Itoa(int(f.Fd()))))
+	return mountIDIn(h.Proc("self", "fdinfo", strconv.Itoa(int(f.Fd()))))
+}
+
+// mountIDIn reads what a descriptor is of from its file in fdinfo.
+func mountIDIn(path string) (int, error) {
+	info, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
@@ -187,7 +222,7 @@ func mountID(h *host.Host, f *os.File) (int, error) {
 			return strconv.Atoi(string(bytes.TrimSpace(id)))
 		}
 	}
-	return 0, errors.New("/proc/self/fdinfo has no mnt_id")
+	return 0, fmt.Errorf("%s has no mnt_id", path)
 }
 
 // Shape is what is at a place.

@@ -1,0 +1,221 @@
+package iscsi
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// Disk is a disk in a session.
+type Disk struct {
+	LUN     int
+	Name    string // "sda", "" as long as the kernel is still looking at it
+	WWID    string // that it had when the kernel last looked, which may be long ago; "" if it has none
+	session Session
+	dir     string // in sysfs
+}
+
+// Disks returns the disks that the kernel has in a session, whether they answer or not.
+func (i *Initiator) Disks(s Session) (all []Disk) {
+	found, _ := filepath.Glob(filepath.Join(s.dir, "target*", "[0-9]*:[0-9]*:[0-9]*:[0-9]*"))
+	for _, dir := range found {
+		address := strings.Split(filepath.Base(dir), ":")
+		lun, err := strconv.Atoi(address[len(address)-1])
+		if err != nil || len(address) != 4 {
+			continue
+		}
+		d := Disk{LUN: lun, dir: dir, session: s}
+		if blocks, _ := filepath.Glob(filepath.Join(dir, "block", "*")); len(blocks) == 1 {
+			d.Name = filepath.Base(blocks[0])
+		}
+		page, err := i.host.ReadFile("sysfs.read", filepath.Join(dir, "vpd_pg83"), 4096)
+		if err == nil {
+			d.WWID = parseIdentification(page)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// Path is its device file.
+func (i *Initiator) Path(d Disk) string { return i.host.Dev(d.Name) }
+
+// Alive reports whether the session of the disk works.
+func (d Disk) Alive() bool { return d.session.Alive() }
+
+// State is that of the disk as the kernel has it: "running", or a reason why it does not answer.
+func (i *Initiator) State(d Disk) string { return i.attribute(d.dir, "state") }
+
+// scanTimeout is how long a disk may take to be seen after its session was told to look for it.
+const scanTimeout = 20 * time.Second
+
+// Scan makes the kernel look for the disk of one number in a session, and returns it: errs.Unavailable if the
+// target has none of that number for us.
+func (i *Initiator) Scan(ctx context.Context, s Session, lun int) (Disk, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
+	defer cancel()
+	where := "0 " + i.targetID(s) + " " + strconv.Itoa(lun)
+	if err := i.write(ctx, "iscsi.scan", i.host.Sys("class", "scsi_host", "host"+s.host, "scan"), where); err != nil {
+		return Disk{}, err
+	}
+	for {
+		d, there := i.find(s, lun)
+		if there && d.Name != "" {
+			if _, err := i.host.DeviceNumber(i.Path(d)); err == nil {
+				return d, nil
+			}
+		}
+		if !there { // it is looked at before the scan is over
+			return Disk{}, errs.E(errs.Unavailable, "iSCSI %v: the target has no disk of number %d for this node", s, lun)
+		}
+		select {
+		case <-ctx.Done():
+			return Disk{}, errs.E(errs.Unavailable, "iSCSI %v: the disk of number %d has no device file %s yet", s, lun, i.Path(d))
+		case <-time.After(poll):
+		}
+	}
+}
+
+func (i *Initiator) find(s Session, lun int) (Disk, bool) {
+	for _, d := range i.Disks(s) {
+		if d.LUN == lun {
+			return d, true
+		}
+	}
+	return Disk{}, false
+}
+
+// Rescan makes the kernel look at a disk anew, at its size for one.
+func (i *Initiator) Rescan(ctx context.Context, d Disk) error {
+	return i.write(ctx, "iscsi.rescan", filepath.Join(d.dir, "rescan"), "1")
+}
+
+// Delete takes a disk away from the kernel. One that is gone is no error. Whoever has it open is not asked: see
+// [Initiator.InUse].
+func (i *Initiator) Delete(ctx context.Context, d Disk) error {
+	err := i.write(ctx, "iscsi.disk.delete", filepath.Join(d.dir, "delete"), "1")
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+// Flush makes what the kernel holds of a disk durable.
+func (i *Initiator) Flush(ctx context.Context, d Disk) error {
+	return i.unhurried(ctx, func() error {
+		return i.host.Do("iscsi.disk.flush", func() error {
+			f, err := os.OpenFile(i.Path(d), os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return f.Sync()
+		})
+	})
+}
+
+// InUse says in words who has a disk, or a device on it, in exclusive use; "" if nobody is seen to. A disk that
+// does not answer cannot be opened to find out: then mounts and the devices on it are all that can be seen.
+func (i *Initiator) InUse(ctx context.Context, d Disk) (by string, err error) {
+	if d.Name == "" {
+		return "", nil
+	}
+	mounts, err := i.host.MountsOf(i.Path(d))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", errs.E(errs.Unavailable, "disk %s: who has it mounted: %w", d.Name, err)
+	}
+	if len(mounts) > 0 {
+		return "it is mounted at " + mounts[0].MountPoint, nil
+	}
+	above, err := i.host.Holders(i.Path(d))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", errs.E(errs.Unavailable, "disk %s: what is on it: %w", d.Name, err)
+	}
+	if len(above) > 0 {
+		return above[0] + " is on it", nil
+	}
+	if !d.session.Alive() {
+		return "", nil
+	}
+	err = i.unhurried(ctx, func() error {
+		return i.host.Ask("iscsi.disk.open", func() error {
+			f, err := os.OpenFile(i.Path(d), os.O_RDONLY|os.O_EXCL|unix.O_NONBLOCK, 0)
+			if err == nil {
+				f.Close()
+			}
+			return err
+		})
+	})
+	if errors.Is(err, unix.EBUSY) {
+		return "something on the node has it open", nil
+	}
+	return "", nil
+}
+
+// write writes to a file of sysfs, which for a disk that does not answer may take long: then errs.Unavailable
+// is returned when ctx ends, and the write is left behind.
+func (i *Initiator) write(ctx context.Context, op, path, text string) error {
+	err := i.unhurried(ctx, func() error {
+		return i.host.Do(op, func() error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteString(text)
+			return err
+		})
+	})
+	if err != nil {
+		return errs.E(errs.Unavailable, "iSCSI: %s: %w", path, err)
+	}
+	return nil
+}
+
+// unhurried waits for something that may never end, until ctx does.
+func (i *Initiator) unhurried(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errs.E(errs.Unavailable, "no answer: %w", ctx.Err())
+	}
+}
+
+// The parts of a page of device identification (SPC-4, 7.8.6).
+const (
+	identificationPage = 0x83
+	naaDesignator      = 3
+	ofLogicalUnit      = 0
+)
+
+// parseIdentification returns the WWID in a page 0x83, as udev and multipath write it: "3" and the NAA identifier of
+// the disk itself, the longest if there are several. "" if there is none.
+func parseIdentification(page []byte) (wwid string) {
+	if len(page) < 4 || page[1] != identificationPage {
+		return ""
+	}
+	end := min(len(page), 4+(int(page[2])<<8|int(page[3])))
+	for at := 4; at+4 <= end; {
+		kind, of, size := page[at+1]&0x0f, page[at+1]>>4&3, int(page[at+3])
+		if at+4+size > end {
+			break
+		}
+		if found := "3" + hex.EncodeToString(page[at+4:at+4+size]); kind == naaDesignator && of == ofLogicalUnit && len(found) > max(len(wwid), 1) {
+			wwid = found
+		}
+		at += 4 + size
+	}
+	return wwid
+}

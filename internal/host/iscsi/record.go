@@ -1,0 +1,144 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// setting is a line of a record; an empty value is one that must not be there.
+type setting struct{ key, value string }
+
+// settings are what has to be in every record of ours. What else is in it comes from the node's iscsid.conf.
+//
+//   - manual: nobody logs in but us, and after a boot nobody does: the volume may be another node's by then.
+//   - scan manual: a login shows no disks. There may be many behind a target, and only those that were asked for are.
+//   - a login that has no answer ends within 15 seconds.
+//   - writes are held back for ten minutes while the target is away, which is longer than a NAS takes to restart:
+//     after that file systems turn read-only. With several paths dm-multipath sets a shorter time itself.
+func settings(chap *CHAP) []setting {
+	all := []setting{
+		{"node.startup", "manual"},
+		{"node.conn[0].startup", "manual"},
+		{"node.leading_login", "No"},
+		{"node.session.scan", "manual"},
+		{"node.session.nr_sessions", "1"},
+		{"node.session.initial_login_retry_max", "1"},
+		{"node.conn[0].timeo.login_timeout", "10"},
+		{"node.conn[0].timeo.logout_timeout", "10"},
+		{"node.session.timeo.replacement_timeout", "600"},
+		{"node.session.auth.authmethod", "None"},
+	}
+	if chap == nil {
+		chap = &CHAP{}
+	} else {
+		all[len(all)-1].value = "CHAP"
+	}
+	return append(all, setting{SecretUser, chap.user}, setting{SecretPassword, chap.password},
+		setting{SecretUserIn, chap.userIn}, setting{SecretPasswordIn, chap.passwordIn})
+}
+
+// maxRecord bounds a record's file, in bytes.
+const maxRecord = 64 << 10
+
+// Record sees to it that open-iscsi has the record of a portal of a target, with what it logs in with.
+func (i *Initiator) Record(ctx context.Context, iqn, portal string, chap *CHAP) error {
+	path := i.recordPath(iqn, portal)
+	text, err := i.host.ReadFile("iscsi.record.read", path, maxRecord)
+	if errors.Is(err, os.ErrNotExist) {
+		if code, err := i.admin(ctx, "iscsi.record.new", "-m", "node", "-T", iqn, "-p", portal, "-o", "new"); err != nil {
+			return explain(iqn, portal, code, err)
+		}
+		text, err = i.host.ReadFile("iscsi.record.read", path, maxRecord)
+	}
+	if err != nil {
+		return errs.E(errs.Unavailable, "iSCSI record: %w", err)
+	}
+	want := amend(string(text), settings(chap))
+	if want == string(text) {
+		return nil
+	}
+	if err := i.host.WriteFile("iscsi.record", path, []byte(want), 0o600); err != nil {
+		return errs.E(errs.Unavailable, "iSCSI record: %w", err)
+	}
+	return nil
+}
+
+func (i *Initiator) recordPath(iqn, portal string) string {
+	address, port := splitPortal(portal)
+	return filepath.Join(i.nodes, iqn, address+","+port)
+}
+
+// Portals returns those of a target that have a record of the form that [Initiator.Record] writes.
+func (i *Initiator) Portals(iqn string) (all []string) {
+	entries, err := i.host.ReadDir("iscsi.records", filepath.Join(i.nodes, iqn))
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if address, port, ok := strings.Cut(e.Name(), ","); ok && !strings.HasSuffix(port, ".tmp") {
+			all = append(all, net.JoinHostPort(address, port))
+		}
+	}
+	return all
+}
+
+// amend returns a record with these settings in place of its own.
+func amend(record string, want []setting) string {
+	var lines []string
+	for line := range strings.Lines(record) {
+		key, _, _ := strings.Cut(line, "=")
+		line = strings.TrimRight(line, "\n")
+		if line == "" || strings.HasPrefix(line, "# END") || isSet(strings.TrimSpace(key), want) {
+			continue
+		}
+		lines = append(lines, line)
+	}
+	for _, s := range want {
+		if s.value != "" {
+			lines = append(lines, s.key+" = "+s.value)
+		}
+	}
+	return strings.Join(append(lines, "# END RECORD"), "\n") + "\n"
+}
+
+func isSet(key string, by []setting) bool {
+	for _, s := range by {
+		if s.key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// Forget removes all records of a target, and what writing one left that was cut short.
+func (i *Initiator) Forget(ctx context.Context, iqn string) error {
+	dir := filepath.Join(i.nodes, iqn)
+	entries, err := i.host.ReadDir("iscsi.records", dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".tmp") {
+			err = errors.Join(err, i.host.Remove("iscsi.record.left", filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
+	}
+	if code, err := i.admin(ctx, "iscsi.record.delete", "-m", "node", "-T", iqn, "-o", "delete"); code != 0 && code != exitNone {
+		return explain(iqn, "any portal", code, err)
+	}
+	if err := i.host.Remove("iscsi.record.dir", dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package mnt
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+)
+
+// NetFS is a file system on a server.
+type NetFS struct {
+	Source   string   // "server:/path"
+	Words    []string // options as for mount(8), the last one of several that contradict each other in force
+	ReadOnly bool     // as well as by the options
+}
+
+// netTimeout bounds the mount of a file system on a server.
+const netTimeout = 90 * time.Second
+
+// CheckNet returns errs.Invalid for options that would make another server's file system of it.
+func CheckNet(field string, options []string) error {
+	for _, o := range options {
+		switch key, _, _ := strings.Cut(o, "="); key {
+		case "addr", "mountaddr", "mounthost", "mountport", "port":
+			return errs.E(errs.Invalid, "%s: %.80q: names another server; the volume is on its own", field, o)
+		}
+	}
+	return nil
+}
+
+// MountNFS mounts a file system by NFS at the place, an empty directory, and verifies it in the mount table. A program
+// does it, which can be killed when the server is away: errs.Unavailable.
+//
+// It is mounted hard, as is the default: a server that is away is waited for, and no write is lost. retry=0:
+// it is for our callers to try again.
+func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) (*host.MountInfo, error) {
+	options, err := ParseOptions("mount_options", fs.Words)
+	if err != nil {
+		return nil, err
+	}
+	ro := fs.ReadOnly || options.ReadOnly
+	words := append([]string{"retry=0"}, fs.Words...)
+	if ro {
+		words = append(words, "ro")
+	}
+	_, err = h.Run(ctx, host.Cmd{Op: op, Name: "mount.nfs", Args: []string{fs.Source, p.path, "-o", strings.Join(words, ",")}, Timeout: netTimeout})
+	if _, ran := host.ExitCode(err); err != nil && ran {
+		if strings.Contains(err.Error(), "incorrect mount option") {
+			return nil, errs.E(errs.Invalid, "mount_options: %q: %w", fs.Words, err)
+		}
+		return nil, errs.E(errs.Unavailable, "mount %s at %s: %w", fs.Source, p.path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.Mounted()
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, p.notInTable()
+	}
+	if !IsNFS(m, fs.Source) {
+		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, fs.Source, m.Source, m.FsType)
+	}
+	return m, options.verify(p, m, ro)
+}
+
+// IsNFS reports whether m is a mount of what is at a source.
+func IsNFS(m *host.MountInfo, source string) bool {
+	plain := func(s string) string { return strings.TrimRight(s, "/") }
+	return slices.Contains([]string{"nfs", "nfs4"}, m.FsType) && plain(m.Source) == plain(source)
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host/fs"
+	"github.com/dozo-dev/dozo/internal/host/mnt"
+)
+
+// A volume that is a file system on a server has no device. It is mounted when it is staged, and bound like any
+// other; nothing is formatted, checked or grown.
+
+// checkContent returns errs.Invalid unless what is to be on the volume can be.
+func (r StageRequest) checkContent() error {
+	m := r.Access.Mount
+	switch {
+	case m == nil:
+		return fs.Request{Type: r.FSType, MkfsOptions: r.MkfsOptions}.Check()
+	case r.Block:
+		return errs.E(errs.Invalid, "volume_capability: the volume is a file system on a server and has no block device; set volumeMode: Filesystem")
+	case r.FSType != "" && r.FSType != m.Type:
+		return errs.E(errs.Invalid, "fs_type: %.40q, and the volume is a file system on a server, by %s; leave csi.storage.k8s.io/fstype out of its storage class", r.FSType, m.Type)
+	case len(r.MkfsOptions) > 0:
+		return errs.E(errs.Invalid, "mkfs_options: the volume is a file system on a server, and is not formatted here")
+	}
+	return mnt.CheckNet(fieldOptions, slices.Concat(m.Options, r.MountOptions))
+}
+
+// plain is an access as it is after it was stored: none is nil.
+func plain(a backend.Access) backend.Access {
+	if a.Mount != nil && len(a.Mount.Options) == 0 {
+		m := *a.Mount
+		m.Options = nil
+		a.Mount = &m
+	}
+	return a
+}
+
+func versionFor(a backend.Access) int {
+	if a.Local == nil {
+		return remoteRecord
+	}
+	return plainRecord
+}
+
+// mountNet mounts what is on a server.
+func (s *staging) mountNet(ctx context.Context) error {
+	if err := s.directory(); err != nil {
+		return err
+	}
+	m := s.rec.Access.Mount
+	backend.Progress(ctx, "mount "+m.Source)
+	_, err := mnt.MountNFS(ctx, s.node.host, "stage.mount", s.at, mnt.NetFS{
+		Source: m.Source, Words: slices.Concat(m.Options, s.rec.MountOptions), ReadOnly: s.rec.ReadOnly,
+	})
+	return err
+}
+
+// repeatNet finds at the staging path what is mounted from a server.
+func (s *staging) repeatNet(_ context.Context) error {
+	if !s.node.ours(s.found, s.rec) {
+		return errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s); it is left as it is", fieldStaging, s.rec.Staging, s.found.Source, s.found.FsType)
+	}
+	return s.node.save("stage.record", s.rec)
+}
+
+// answers waits a while for a file system on a server to answer. One that does not would hold whoever binds it.
+func (n *Node) answers(ctx context.Context, at *mnt.Place) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return at.Alive(ctx, &n.asked)
+}
+
+// sweepPeriod is how often it is looked for what was left behind.
+const sweepPeriod = 5 * time.Minute
+
+// KeepSwept sweeps at once, and then from time to time, until ctx is done.
+func (n *Node) KeepSwept(ctx context.Context) {
+	for {
+		if err := n.Sweep(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("iSCSI: something was left behind, and stays for now", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepPeriod):
+		}
+	}
+}
+
+// Sweep ends sessions, records and disks of this node's iSCSI that are ours and of no volume that is staged, as a
+// process that was killed may leave them. What is in use stays, and is in the error.
+func (n *Node) Sweep(ctx context.Context) error {
+	return n.connect.Sweep(ctx, func() ([]backend.Access, error) {
+		records, damaged, err := n.readRecords()
+		if err := errors.Join(err, damaged); err != nil { // of what cannot be read nothing may be ended
+			return nil, err
+		}
+		var all []backend.Access
+		for _, r := range records {
+			all = append(all, r.Access)
+		}
+		return all, nil
+	})
+}

@@ -27,7 +27,7 @@ type bed struct {
 	t      testing.TB
 	dir    string
 	sim    *dsmsim.Sim
-	plane  *dsmsim.Files
+	plane  *plane
 	server *dsmsim.Server
 	nas    *dsm.Client // looks at the NAS as an administrator does
 
@@ -38,9 +38,9 @@ type bed struct {
 func newBed(t testing.TB, cfg dsmsim.Config) *bed {
 	t.Helper()
 	b := &bed{t: t, dir: t.TempDir()}
-	var err error
-	b.plane, err = dsmsim.NewFiles(b.dir)
+	files, err := dsmsim.NewFiles(b.dir)
 	fine(t, err)
+	b.plane = &plane{Files: files}
 	cfg.Plane = b.plane
 	if cfg.Accounts == nil {
 		cfg.Accounts = []dsmsim.Account{{Name: "dozo", Password: password}}
@@ -200,14 +200,42 @@ func (b *bed) image(p *synology.Backend, id backend.ID) (backendtest.Content, er
 	if err != nil {
 		return nil, err
 	}
-	return &disk{File: f, detach: func() error { return p.Detach(ctx, id, node.Node) }, blank: a.Mount != nil}, nil
+	return &disk{File: f, plane: b.plane, detach: func() error { return p.Detach(ctx, id, node.Node) }, blank: a.Mount != nil}, nil
+}
+
+// plane copies an image in one instant, as a NAS does.
+type plane struct {
+	*dsmsim.Files
+	writing sync.RWMutex
+}
+
+// CopyImage is that of files, between two writes.
+func (p *plane) CopyImage(i dsmsim.Image, from string) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.Files.CopyImage(i, from)
+}
+
+// CopyFolder is that of files, between two writes.
+func (p *plane) CopyFolder(f dsmsim.Folder, from string) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.Files.CopyFolder(f, from)
 }
 
 // disk is an attached volume. A file in a share has zeros behind its end.
 type disk struct {
 	*os.File
+	plane  *plane
 	detach func() error
 	blank  bool
+}
+
+// WriteAt is that of a file.
+func (d *disk) WriteAt(p []byte, at int64) (int, error) {
+	d.plane.writing.RLock()
+	defer d.plane.writing.RUnlock()
+	return d.File.WriteAt(p, at)
 }
 
 // ReadAt is that of a file, without an end in a share.

@@ -59,6 +59,9 @@ func strangers(beds map[backend.Backend]*bed) func(testing.TB, backend.Backend) 
 			"dozo.nas.y": `{"dozo":1,"cluster":"c2","pool":"nas","id":"y"}`, "renamed": `{"dozo":1,"pool":"nas","id":"renamed"}`} {
 			uuid, err := b.nas.CreateLUN(ctx, dsm.NewLUN{Name: name, Location: "/volume1", Type: dsm.TypeThin, Size: 1 << 20, Description: description, Attrs: []string{dsm.AttrSnapshot}})
 			fine(t, err)
+			for l, err := b.nas.LUN(ctx, uuid); err != nil || bool(l.IsActionLocked); l, err = b.nas.LUN(ctx, uuid) {
+				fine(t, err)
+			}
 			_, err = b.nas.TakeSnapshot(ctx, dsm.NewSnapshot{LUN: uuid, Name: "hourly", Description: "DSM's"})
 			fine(t, err)
 			uuids = append(uuids, uuid)
@@ -75,6 +78,9 @@ func strangers(beds map[backend.Backend]*bed) func(testing.TB, backend.Backend) 
 				}
 				if err := b.nas.DeleteLUN(ctx, uuid); err != nil {
 					return err
+				}
+				for err == nil {
+					_, err = b.nas.LUN(ctx, uuid)
 				}
 			}
 			target, err := b.nas.Target(ctx, "dozo.nas2.n1")

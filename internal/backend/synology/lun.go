@@ -2,6 +2,7 @@ package synology
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,17 +23,27 @@ func (b *Backend) makeLUN(ctx context.Context, r backend.Request) (backend.Volum
 		err = b.blankLUN(ctx, r)
 	}
 	t, look := b.findLUN(ctx, r.ID)
-	switch {
-	case look == nil:
-		return b.finishLUN(ctx, t, r)
-	case err == nil && errs.Is(look, errs.NotFound):
-		return backend.Volume{}, errs.E(errs.Aborted, "LUN %s was deleted while it was being made; call again", b.lunName(r.ID))
-	case err == nil:
-		return backend.Volume{}, look
-	case errs.Is(err, errs.Exists):
-		return backend.Volume{}, errs.E(errs.Exists, "name %q: the NAS has a LUN %s that is not of this pool and cluster, by its description; rename or delete it in SAN Manager, or choose another name: %w", r.Name, b.lunName(r.ID), err)
+	if look == nil {
+		var v backend.Volume
+		if v, look = b.finishLUN(ctx, t, r); look == nil {
+			return v, nil
+		}
+		err = nil
 	}
-	return backend.Volume{}, b.explain(ctx, err)
+	return backend.Volume{}, b.notMade(ctx, "LUN "+b.lunName(r.ID), r, err, look)
+}
+
+// notMade is why something was not made, by the answer to its create and that to the look afterwards.
+func (b *Backend) notMade(ctx context.Context, what string, r backend.Request, err, look error) error {
+	switch {
+	case errs.Is(err, errs.Exists) && errors.Is(look, errStranger):
+		return errs.E(errs.Exists, "name %q: the NAS has a %w; rename or delete it there, or choose another name", r.Name, look)
+	case errs.Is(look, errs.NotFound) && (err == nil || errs.Is(err, errs.Exists)):
+		return errs.E(errs.Aborted, "%s was deleted while it was being made; call again", what)
+	case err != nil:
+		return b.explain(ctx, err)
+	}
+	return look
 }
 
 func (b *Backend) blankLUN(ctx context.Context, r backend.Request) error {
@@ -81,12 +92,10 @@ func attributes(kind string, parameters map[string]string) []string {
 	return on
 }
 
-// finishLUN does what is still to do for a LUN that is there, be it of this call or of one before.
+// finishLUN does what is still to do for a LUN that is there, be it of this call or of one before. errs.NotFound if it
+// was being deleted.
 func (b *Backend) finishLUN(ctx context.Context, t thing, r backend.Request) (backend.Volume, error) {
 	l, err := b.settled(ctx, *t.lun)
-	if errs.Is(err, errs.NotFound) {
-		return backend.Volume{}, errs.E(errs.Aborted, "LUN %s was being deleted; call again", t.lun.Name)
-	}
 	if err != nil {
 		return backend.Volume{}, err
 	}

@@ -2,6 +2,7 @@ package synology
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
@@ -35,23 +36,19 @@ func (b *Backend) makeShare(ctx context.Context, r backend.Request) (backend.Vol
 	switch {
 	case look == nil:
 		return b.finishShare(ctx, t, r)
-	case err == nil && errs.Is(look, errs.NotFound):
+	case err == nil && errors.Is(look, errStranger):
 		return backend.Volume{}, b.lost(ctx, r.ID, m)
-	case err == nil:
-		return backend.Volume{}, look
-	case errs.Is(err, errs.Exists):
-		return backend.Volume{}, errs.E(errs.Exists, "name %q: the NAS has a share %s that is not of this pool and cluster, by its description; rename or delete it, or choose another name: %w", r.Name, b.shareName(r.ID), err)
 	}
-	return backend.Volume{}, err
+	return backend.Volume{}, b.notMade(ctx, "share "+b.shareName(r.ID), r, err, look)
 }
 
-// lost is about a share that was created and cannot be recognised.
+// lost is about a share that was created, and does not have its description.
 func (b *Backend) lost(ctx context.Context, id backend.ID, m mark) error {
 	s, err := b.nas.Share(ctx, b.shareName(id))
-	if err == nil && s.Description != m.text() {
-		return errs.E(errs.Internal, "share %s was created with a description of %d characters, and DSM kept %d: without the mark in it Dozo cannot know its volumes; delete the share, and use LUNs on this NAS", s.Name, len(m.text()), len(s.Description))
+	if err != nil || s.Description == m.text() {
+		return errs.E(errs.Aborted, "share %s was changed while it was being made; call again", b.shareName(id))
 	}
-	return errs.E(errs.Aborted, "share %s was deleted while it was being made; call again", b.shareName(id))
+	return errs.E(errs.Internal, "share %s was created with a description of %d characters, and DSM kept %d: without the mark in it Dozo cannot know its volumes; delete the share, and use LUNs on this NAS", s.Name, len(m.text()), len(s.Description))
 }
 
 // newShare asks for a share, blank or a clone, with its mark from the first.

@@ -3,6 +3,7 @@ package synology
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -75,6 +76,9 @@ type thing struct {
 	mark  mark
 }
 
+// errStranger is in the error about what has the name of a volume and is none.
+var errStranger = errors.New("its description does not say that it is of this pool and cluster")
+
 // find looks for a volume, first where the pool usually makes them. errs.NotFound if the NAS says of both that there is none.
 func (b *Backend) find(ctx context.Context, id backend.ID) (thing, error) {
 	look := []func(context.Context, backend.ID) (thing, error){b.findLUN, b.findShare}
@@ -99,7 +103,7 @@ func (b *Backend) findLUN(ctx context.Context, id backend.ID) (thing, error) {
 	}
 	m, ok := b.owns(l.Description)
 	if !ok || m.ID != string(id) {
-		return thing{}, errs.E(errs.NotFound, "LUN %s is not of pool %s: its description lacks the mark", l.Name, b.pool)
+		return thing{}, errs.E(errs.NotFound, "LUN %s: %w", l.Name, errStranger)
 	}
 	return thing{lun: &l, mark: m}, nil
 }
@@ -112,7 +116,7 @@ func (b *Backend) findShare(ctx context.Context, id backend.ID) (thing, error) {
 	}
 	m, ok := b.owns(s.Description)
 	if !ok || m.ID != string(id) {
-		return thing{}, errs.E(errs.NotFound, "share %s is not of pool %s: its description lacks the mark", s.Name, b.pool)
+		return thing{}, errs.E(errs.NotFound, "share %s: %w", s.Name, errStranger)
 	}
 	return thing{share: &s, mark: m}, nil
 }
@@ -189,7 +193,10 @@ func (b *Backend) Create(ctx context.Context, r backend.Request) (backend.Volume
 	case protocol == nfs:
 		return b.makeShare(ctx, r)
 	case err == nil:
-		return b.finishLUN(ctx, t, r)
+		if v, err := b.finishLUN(ctx, t, r); !errs.Is(err, errs.NotFound) {
+			return v, err
+		}
+		// An earlier call was deleting it still.
 	}
 	return b.makeLUN(ctx, r)
 }

@@ -91,10 +91,10 @@ func (b *bed) open(options map[string]string) *synology.Backend {
 
 func (b *bed) openAs(c backend.Config) *synology.Backend {
 	b.t.Helper()
-	pool, err := synology.Kind().Open(b.t.Context(), c)
+	pool, err := synology.Open(c, time.Millisecond)
 	fine(b.t, err)
 	b.t.Cleanup(func() { _ = pool.Close() })
-	return pool.(*synology.Backend)
+	return pool
 }
 
 func (b *bed) faults(f ...dsmsim.Fault) {

@@ -166,7 +166,7 @@ func (b *Backend) dropCopies(ctx context.Context, id backend.ID) error {
 // dropSnapshot deletes a snapshot and waits until it is gone.
 func (b *Backend) dropSnapshot(ctx context.Context, s dsm.Snapshot) error {
 	refused := b.nas.DeleteSnapshot(ctx, s.UUID, takenBy)
-	return until(ctx, "waiting for the NAS, which is deleting snapshot "+s.Name, func() (bool, error) {
+	return b.until(ctx, "waiting for the NAS, which is deleting snapshot "+s.Name, func() (bool, error) {
 		_, err := b.nas.Snapshot(ctx, s.UUID)
 		switch {
 		case errs.Is(err, errs.NotFound):

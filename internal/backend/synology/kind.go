@@ -55,7 +55,7 @@ func Kind() backend.Kind {
 			return backend.Mask{Expander: true, Cloner: true, Snapshotter: true, Attacher: true, Checker: true, Gauger: true, Importer: true}
 		},
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
-			b, err := open(c)
+			b, err := open(c, 0)
 			if err != nil {
 				return nil, err
 			}

@@ -104,28 +104,33 @@ func noSnapshots(m *backend.Mask) { m.Snapshotter = false }
 func noCopies(m *backend.Mask) { m.Snapshotter, m.Cloner = false, false }
 
 func TestLawOfLUNs(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, harness(dsmsim.Config{}, nil, nil, nothingHidden))
 }
 
 // TestLawOfSlowNAS: the NAS goes on working on LUNs after it has answered.
 func TestLawOfSlowNAS(t *testing.T) {
+	t.Parallel()
 	slow := dsmsim.Config{CreateLock: 30 * time.Millisecond, CloneLock: 60 * time.Millisecond, DeleteLag: 30 * time.Millisecond}
 	backendtest.Run(t, harness(slow, map[string]string{"targets": "volume", "clusterID": "c1"}, nil, nothingHidden))
 }
 
 func TestLawOfThickLUNs(t *testing.T) {
+	t.Parallel()
 	h := harness(dsmsim.Config{}, map[string]string{"location": "/volume1"}, map[string]string{"type": "thick"}, noCopies)
 	h.Thin = false
 	backendtest.Run(t, h)
 }
 
 func TestLawOfShares(t *testing.T) {
+	t.Parallel()
 	h := harness(dsmsim.Config{ForgetQuota: true}, map[string]string{"protocol": "nfs"}, nil, noSnapshots)
 	backendtest.Run(t, h)
 }
 
 // TestLawOfSharesOnExt4 has them by parameter, served to a network.
 func TestLawOfSharesOnExt4(t *testing.T) {
+	t.Parallel()
 	parameters := map[string]string{"protocol": "nfs", "quota": "false", "location": "/volume2", "allow": "10.0.0.0/24"}
 	backendtest.Run(t, harness(dsmsim.Config{}, nil, parameters, noCopies))
 }

@@ -120,7 +120,7 @@ func (b *Backend) finishLUN(ctx context.Context, t thing, r backend.Request) (ba
 // settled waits until the NAS has done what it is doing to a LUN. errs.NotFound if it is gone then.
 func (b *Backend) settled(ctx context.Context, l dsm.LUN) (dsm.LUN, error) {
 	first := true
-	err := until(ctx, "waiting for the NAS, which is working on LUN "+l.Name, func() (bool, error) {
+	err := b.until(ctx, "waiting for the NAS, which is working on LUN "+l.Name, func() (bool, error) {
 		if first {
 			first = false
 			return !bool(l.IsActionLocked), nil
@@ -186,7 +186,7 @@ func (b *Backend) deleteLUN(ctx context.Context, t thing) error {
 		}
 	}
 	refused := b.nas.DeleteLUN(ctx, l.UUID)
-	return until(ctx, "waiting for the NAS, which is deleting LUN "+l.Name, func() (bool, error) {
+	return b.until(ctx, "waiting for the NAS, which is deleting LUN "+l.Name, func() (bool, error) {
 		now, err := b.nas.LUN(ctx, l.UUID)
 		switch {
 		case errs.Is(err, errs.NotFound):

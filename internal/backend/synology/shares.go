@@ -178,7 +178,7 @@ func (b *Backend) deleteShare(ctx context.Context, t thing) error {
 		}
 	}
 	refused := b.nas.DeleteShare(ctx, t.share.Name)
-	return until(ctx, "waiting for the NAS, which is deleting share "+t.share.Name, func() (bool, error) {
+	return b.until(ctx, "waiting for the NAS, which is deleting share "+t.share.Name, func() (bool, error) {
 		now, err := b.nas.Share(ctx, t.share.Name)
 		switch {
 		case errs.Is(err, errs.NotFound), err == nil && now.UUID != t.share.UUID:

@@ -18,10 +18,11 @@ import (
 
 // Backend is a pool on a NAS. It is safe for concurrent use.
 type Backend struct {
-	nas  *dsm.Client
-	pool string
-	opts options
-	log  *slog.Logger
+	nas   *dsm.Client
+	pool  string
+	opts  options
+	log   *slog.Logger
+	pause time.Duration // between two looks at what the NAS is doing, at first
 	// locks are of what several volumes or nodes have in common: targets, and the rules of a share.
 	locks *keylock.Locks
 
@@ -41,19 +42,20 @@ var _ interface {
 	backend.Importer
 } = (*Backend)(nil)
 
-// open does not ask the NAS anything: one that is down now may answer later, and until then calls say so.
-func open(c backend.Config) (backend.Backend, error) {
+// open does not ask the NAS anything: one that is down now may answer later, and until then calls say so. It is
+// asked again after pause, if a read got no answer or something is not done yet; 0: as is right for a NAS.
+func open(c backend.Config, pause time.Duration) (*Backend, error) {
 	o, err := read(c)
 	if err != nil {
 		return nil, err
 	}
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	o.dsm.Log = log
+	o.dsm.Log, o.dsm.Pause = log, pause
 	nas, err := dsm.New(o.dsm)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "options: %w", err)
 	}
-	return &Backend{nas: nas, pool: c.Pool, opts: o, log: log, locks: keylock.New(time.Now), conformed: map[string]bool{}}, nil
+	return &Backend{nas: nas, pool: c.Pool, opts: o, log: log, pause: cmp.Or(pause, firstPause), locks: keylock.New(time.Now), conformed: map[string]bool{}}, nil
 }
 
 // logoutPatience is how long the NAS has to answer a logout; a session that is left ends by itself when it was idle.
@@ -260,8 +262,8 @@ const (
 )
 
 // until looks again and again, ever less often, until done. errs.Aborted with what is waited for when ctx ends first.
-func until(ctx context.Context, what string, done func() (bool, error)) error {
-	for pause := firstPause; ; pause = min(pause*3/2, longestPause) {
+func (b *Backend) until(ctx context.Context, what string, done func() (bool, error)) error {
+	for pause := b.pause; ; pause = min(pause*3/2, longestPause) {
 		ok, err := done()
 		if ok || err != nil {
 			return err

@@ -183,3 +183,40 @@ var sanCodes = map[int]meaning{
 	18990744:            {kind: errs.Exists, text: "there is a target of that name"},
 	18990745:            {kind: errs.Exists, text: "there is a target of that IQN"},
 }
+
+// Obstacle is what a call failed at on its way to DSM, for who has to say what to do about it.
+type Obstacle int
+
+// Obstacles, in the order in which they are met.
+const (
+	NoObstacle  Obstacle = iota // DSM did the call, or refused it for what was asked
+	Unreachable                 // nothing answers, or something that is not DSM
+	Distrusted                  // the certificate
+	Rejected                    // the login: CodeOf says why
+	Forbidden                   // the account lacks the right
+)
+
+// ObstacleOf reads an error of a method of Client.
+func ObstacleOf(err error) Obstacle {
+	var r *Refusal
+	switch {
+	case errors.As(err, new(*distrust)):
+		return Distrusted
+	case errors.As(err, new(*lost)):
+		return Unreachable
+	case errors.As(err, &r) && r.API == authAPI:
+		return Rejected
+	case errors.As(err, &r) && r.Code == codeNoRight:
+		return Forbidden
+	}
+	return NoObstacle
+}
+
+// Codes of refused logins that have remedies of their own.
+const (
+	CodeOTPNeeded  = codeOTPNeeded
+	CodeOTPWrong   = 404
+	CodeOTPNotSet  = 406
+	CodeNotAllowed = 402
+	CodeBlocked    = codeBlocked
+)

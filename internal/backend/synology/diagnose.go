@@ -279,3 +279,13 @@ func (d *diagnosis) others(ctx context.Context) {
 	}
 	d.add("pool", Good, "pool %s has %d LUNs", d.pool, ours)
 }
+
+// Enroll logs in with a one-time code and returns the token by which DSM knows Dozo from then on, for the secret's deviceToken.
+func Enroll(ctx context.Context, c backend.Config, code dsm.Secret) (dsm.Secret, error) {
+	b, err := open(c, 0)
+	if err != nil {
+		return dsm.Secret{}, err
+	}
+	defer b.Close()
+	return b.nas.Enroll(ctx, b.opts.dsm.Credentials, code)
+}

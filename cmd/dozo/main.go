@@ -54,7 +54,7 @@ Serve a directory of image files as volumes:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), serveCommand(), controllerCommand(), nodeCommand(), lvmdCommand(), schedulerCommand(), webhookCommand(), kindsCommand(), orphansCommand(), importCommand())
+	cmd.AddCommand(demoCommand(), serveCommand(), controllerCommand(), nodeCommand(), lvmdCommand(), schedulerCommand(), webhookCommand(), kindsCommand(), orphansCommand(), importCommand(), synologyCommand())
 	return cmd
 }
 

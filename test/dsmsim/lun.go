@@ -185,6 +185,9 @@ func (s *Sim) describe(l *lun, additional []string) map[string]any {
 			d[name] = value
 		}
 	}
+	if slices.Contains(additional, "snapshot_info") {
+		d["snapshots"] = s.snapshotsIn(l)
+	}
 	return d
 }
 

@@ -83,3 +83,11 @@ func badRule(rule map[string]any) bool {
 	return client == "" || !slices.Contains([]string{"rw", "ro"}, privilege) ||
 		!slices.Contains([]string{"root", "admin", "guest", "all_admin", "all_guest"}, squash)
 }
+
+// SetNFS switches the service on or off, as an administrator does.
+func (s *Sim) SetNFS(on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.NFS["enable_nfs"] = on
+	return s.state.save(s.cfg.Dir)
+}

@@ -49,6 +49,19 @@ func (s *Sim) describeSnapshot(n *snapshot) map[string]any {
 	return d
 }
 
+// snapshotsIn are a LUN's snapshots as a list of LUNs has them: there the status is an object.
+func (s *Sim) snapshotsIn(l *lun) []any {
+	list := []any{}
+	for _, n := range s.state.Snapshots {
+		if n.LUN == l.UUID {
+			d := s.describeSnapshot(n)
+			d["status"] = map[string]any{"type": "Healthy", "progress": map[string]any{"percent": -1, "step": "waiting"}}
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 func (r *request) snapshotList() answer {
 	l, code := r.one("src_lun_uuid")
 	if code != 0 {

@@ -5,6 +5,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/loopfile"
 	"github.com/dozo-dev/dozo/internal/backend/lvm"
+	"github.com/dozo-dev/dozo/internal/backend/synology"
 	"github.com/dozo-dev/dozo/internal/host"
 )
 
@@ -13,5 +14,6 @@ func Kinds(h *host.Host) []backend.Kind {
 	return []backend.Kind{
 		loopfile.Kind(h),
 		lvm.Kind(h),
+		synology.Kind(),
 	}
 }

@@ -69,6 +69,13 @@ type meaning struct {
 	passes bool // ask again
 }
 
+// Codes of ceilings, for who wants to say how high they are.
+const (
+	CodeNoMoreLUNs      = 18990541
+	CodeNoMoreTargets   = 18990542
+	CodeNoMoreSnapshots = 18990543
+)
+
 // Codes that are looked at.
 const (
 	codeNoRight       = 105
@@ -144,35 +151,72 @@ var shareCodes = map[int]meaning{
 // sanCodes are of LUNs and targets. 505, 710 and 004 are given for what is malformed and for what is
 // absent alike, so they do not mean absent: lookups look at the list then.
 var sanCodes = map[int]meaning{
-	18990002: {kind: errs.NoSpace, text: "there is no room in the volume"},
-	18990004: {kind: errs.Invalid, text: "a parameter is wrong, or there is no such object"},
-	18990068: {kind: errs.Invalid, text: "the name is too long (and the LUN may have been created)"},
-	18990318: {kind: errs.Invalid, text: "this type of LUN does not go with the file system of the volume"},
-	18990327: {kind: errs.Unavailable, text: "the room of the volume could not be found out"},
-	18990500: {kind: errs.Invalid, text: "type: there is no such type of LUN"},
-	18990501: {kind: errs.Invalid, text: "location: there is no such volume"},
-	18990502: {kind: errs.Invalid, text: "size: is not valid"},
-	18990503: {kind: errs.Invalid, text: "name: letters, digits, '.', ':' and '-' only, at most 200"},
-	18990505: {kind: errs.Invalid, text: "uuid: is malformed, or there is no such LUN"},
-	18990508: {kind: errs.Internal, text: "a parameter is missing"},
-	18990513: {kind: errs.Exists, text: "the LUN has a snapshot of that name"},
-	18990531: {kind: errs.NotFound, text: "there is no such LUN"},
-	18990532: {kind: errs.NotFound, text: "there is no such snapshot"},
-	18990538: {kind: errs.Exists, text: "there is a LUN of that name"},
-	18990541: {kind: errs.NoSpace, text: "this model allows no more LUNs"},
-	18990542: {kind: errs.NoSpace, text: "this model allows no more targets"},
-	18990543: {kind: errs.NoSpace, text: "this LUN can have no more snapshots"},
-	18990570: {kind: errs.Internal, text: "the LUN could not be mapped or loaded"},
-	18990593: {kind: errs.Internal, text: "the LUN cannot be imported"},
-	18990619: {kind: errs.Internal, text: "types: is not valid"},
-	18990622: {kind: errs.Internal, text: "dev_attribs: are not valid"},
-	18990635: {kind: errs.Internal, text: "direct_io_pattern: is not valid"},
-	18990700: {kind: errs.Invalid, text: "name: is not one of a target"},
-	18990702: {kind: errs.Invalid, text: "auth_type: is not valid"},
-	18990708: {kind: errs.Invalid, text: "CHAP: user or password is not valid"},
-	18990710: {kind: errs.Invalid, text: "target_id: is malformed, or there is no such target"},
-	18990722: {kind: errs.Internal, text: "the target could not be loaded"},
-	18990724: {kind: errs.Internal, text: "the target could not be loaded"},
-	18990744: {kind: errs.Exists, text: "there is a target of that name"},
-	18990745: {kind: errs.Exists, text: "there is a target of that IQN"},
+	18990002:            {kind: errs.NoSpace, text: "there is no room in the volume"},
+	18990004:            {kind: errs.Invalid, text: "a parameter is wrong, or there is no such object"},
+	18990068:            {kind: errs.Invalid, text: "the name is too long (and the LUN may have been created)"},
+	18990318:            {kind: errs.Invalid, text: "this type of LUN does not go with the file system of the volume"},
+	18990327:            {kind: errs.Unavailable, text: "the room of the volume could not be found out"},
+	18990500:            {kind: errs.Invalid, text: "type: there is no such type of LUN"},
+	18990501:            {kind: errs.Invalid, text: "location: there is no such volume"},
+	18990502:            {kind: errs.Invalid, text: "size: is not valid"},
+	18990503:            {kind: errs.Invalid, text: "name: letters, digits, '.', ':' and '-' only, at most 200"},
+	18990505:            {kind: errs.Invalid, text: "uuid: is malformed, or there is no such LUN"},
+	18990508:            {kind: errs.Internal, text: "a parameter is missing"},
+	18990513:            {kind: errs.Exists, text: "the LUN has a snapshot of that name"},
+	18990531:            {kind: errs.NotFound, text: "there is no such LUN"},
+	18990532:            {kind: errs.NotFound, text: "there is no such snapshot"},
+	18990538:            {kind: errs.Exists, text: "there is a LUN of that name"},
+	CodeNoMoreLUNs:      {kind: errs.NoSpace, text: "this model allows no more LUNs"},
+	CodeNoMoreTargets:   {kind: errs.NoSpace, text: "this model allows no more targets"},
+	CodeNoMoreSnapshots: {kind: errs.NoSpace, text: "this LUN can have no more snapshots"},
+	18990570:            {kind: errs.Internal, text: "the LUN could not be mapped or loaded"},
+	18990593:            {kind: errs.Internal, text: "the LUN cannot be imported"},
+	18990619:            {kind: errs.Internal, text: "types: is not valid"},
+	18990622:            {kind: errs.Internal, text: "dev_attribs: are not valid"},
+	18990635:            {kind: errs.Internal, text: "direct_io_pattern: is not valid"},
+	18990700:            {kind: errs.Invalid, text: "name: is not one of a target"},
+	18990702:            {kind: errs.Invalid, text: "auth_type: is not valid"},
+	18990708:            {kind: errs.Invalid, text: "CHAP: user or password is not valid"},
+	18990710:            {kind: errs.Invalid, text: "target_id: is malformed, or there is no such target"},
+	18990722:            {kind: errs.Internal, text: "the target could not be loaded"},
+	18990724:            {kind: errs.Internal, text: "the target could not be loaded"},
+	18990744:            {kind: errs.Exists, text: "there is a target of that name"},
+	18990745:            {kind: errs.Exists, text: "there is a target of that IQN"},
 }
+
+// Obstacle is what a call failed at on its way to DSM, for who has to say what to do about it.
+type Obstacle int
+
+// Obstacles, in the order in which they are met.
+const (
+	NoObstacle  Obstacle = iota // DSM did the call, or refused it for what was asked
+	Unreachable                 // nothing answers, or something that is not DSM
+	Distrusted                  // the certificate
+	Rejected                    // the login: CodeOf says why
+	Forbidden                   // the account lacks the right
+)
+
+// ObstacleOf reads an error of a method of Client.
+func ObstacleOf(err error) Obstacle {
+	var r *Refusal
+	switch {
+	case errors.As(err, new(*distrust)):
+		return Distrusted
+	case errors.As(err, new(*lost)):
+		return Unreachable
+	case errors.As(err, &r) && r.API == authAPI:
+		return Rejected
+	case errors.As(err, &r) && r.Code == codeNoRight:
+		return Forbidden
+	}
+	return NoObstacle
+}
+
+// Codes of refused logins that have remedies of their own.
+const (
+	CodeOTPNeeded  = codeOTPNeeded
+	CodeOTPWrong   = 404
+	CodeOTPNotSet  = 406
+	CodeNotAllowed = 402
+	CodeBlocked    = codeBlocked
+)

@@ -107,7 +107,7 @@ func TestShares(t *testing.T) {
 	n := dsm.NewShare{Name: "dozo-a", VolumePath: "/volume1", Description: "dozo", QuotaMB: 1024}
 	fine(t, b.CreateShare(ctx, n))
 	is(t, b.CreateShare(ctx, n), errs.Exists)
-	fine(t, b.SetShareQuota(ctx, "dozo-a", "/volume1", 2048))
+	fine(t, b.SetShare(ctx, "dozo-a", dsm.Share{Name: "dozo-a", VolumePath: "/volume1", Description: "dozo", QuotaMB: 2048}))
 	s, err := b.Share(ctx, "dozo-a")
 	if err != nil || s.QuotaMB != 2048 || s.VolumePath != "/volume1" || bool(s.RecycleBin) {
 		t.Errorf("Share: %+v, %v", s, err)

@@ -3,6 +3,7 @@ package dsm
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,6 +49,7 @@ type LUN struct {
 		Name   string `json:"dev_attrib"`
 		Enable Flag
 	} `json:"dev_attribs"`
+	Snapshots []Snapshot // only of LUNsWithSnapshots
 }
 
 // HasAttr reports whether an attribute is on.
@@ -155,6 +157,14 @@ func (c *Client) LUNs(ctx context.Context) ([]LUN, error) {
 	return listed(what, data.LUNs, err)
 }
 
+// LUNsWithSnapshots lists all LUNs with the snapshots of each, in one call.
+func (c *Client) LUNsWithSnapshots(ctx context.Context) ([]LUN, error) {
+	var data struct{ LUNs *[]LUN }
+	what := call{lunAPI, 1, "list"}
+	err := c.read(ctx, what, params{"additional": append(slices.Clone(lunDetails), "snapshot_info")}, &data)
+	return listed(what, data.LUNs, err)
+}
+
 // ResizeLUN sets the size of a LUN in bytes. To what it is already is no error.
 func (c *Client) ResizeLUN(ctx context.Context, uuid string, size int64) error {
 	return c.write(ctx, call{lunAPI, 1, "set"}, params{"uuid": uuid, "new_size": size}, nil)
@@ -163,6 +173,14 @@ func (c *Client) ResizeLUN(ctx context.Context, uuid string, size int64) error {
 // DescribeLUN sets the description of a LUN.
 func (c *Client) DescribeLUN(ctx context.Context, uuid, description string) error {
 	return c.write(ctx, call{lunAPI, 1, "set"}, params{"uuid": uuid, "description": description}, nil)
+}
+
+// RenameLUN sets the name of a LUN; its UUID, and with it the disk's WWID, stays. errs.Exists if there is one of that name.
+func (c *Client) RenameLUN(ctx context.Context, uuid, name string) error {
+	if err := CheckLUNName(name); err != nil {
+		return err
+	}
+	return c.write(ctx, call{lunAPI, 1, "set"}, params{"uuid": uuid, "new_name": name}, nil)
 }
 
 // DeleteLUN begins to delete a LUN, also one that is mapped or has snapshots: DSM never refuses. It is

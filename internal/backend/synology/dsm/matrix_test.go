@@ -142,7 +142,9 @@ var changingShares = []operation{
 	{"Core.Share.create", false, func(c context.Context, f *fixture) error {
 		return f.CreateShare(c, dsm.NewShare{Name: "g", VolumePath: "/volume1"})
 	}, func(c context.Context, f *fixture) (bool, error) { _, err := f.Share(c, "g"); return there(err) }},
-	{"Core.Share.set", false, func(c context.Context, f *fixture) error { return f.SetShareQuota(c, "f", "/volume1", 7) },
+	{"Core.Share.set", false, func(c context.Context, f *fixture) error {
+		return f.SetShare(c, "f", dsm.Share{Name: "f", VolumePath: "/volume1", QuotaMB: 7})
+	},
 		func(c context.Context, f *fixture) (bool, error) {
 			s, err := f.Share(c, "f")
 			return s.QuotaMB == 7, err

@@ -101,9 +101,13 @@ func (c *Client) Shares(ctx context.Context) ([]Share, error) {
 	return listed(what, data.Shares, err)
 }
 
-// SetShareQuota sets the quota of a share in MiB; nothing else of it changes.
-func (c *Client) SetShareQuota(ctx context.Context, name, volumePath string, quotaMB int64) error {
-	info := map[string]any{"name": name, "name_org": name, "vol_path": volumePath, "share_quota": quotaMB}
+// SetShare sets name, description and quota of the share that is called name now. All three are sent always: it is not
+// known whether DSM keeps what is left out. Its volume has to be named and cannot be changed; what else s has is not used.
+func (c *Client) SetShare(ctx context.Context, name string, s Share) error {
+	if err := CheckShareName(s.Name); err != nil {
+		return err
+	}
+	info := map[string]any{"name": s.Name, "name_org": name, "vol_path": s.VolumePath, "desc": s.Description, "share_quota": int64(s.QuotaMB)}
 	return c.write(ctx, call{shareAPI, 1, "set"}, params{"name": name, "shareinfo": info}, nil)
 }
 

@@ -1,0 +1,294 @@
+package synology
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// indexIn is the number of a LUN in a target, 0 if it is not in it.
+func indexIn(t dsm.Target, uuid string) int {
+	for _, m := range t.Mapped {
+		if m.LUN == uuid {
+			return int(m.Index)
+		}
+	}
+	return 0
+}
+
+// attachLUN maps a LUN into the node's target. It looks again afterwards: the number that it got is known then, and that no
+// other process attached it to another node meanwhile.
+func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachRequest) (backend.Access, error) {
+	id := backend.ID(t.mark.ID)
+	names := b.targetNames(r.Node, id)
+	unlock, err := b.lock(ctx, "attach "+string(id)+" to node "+r.Node, names...)
+	if err != nil {
+		return backend.Access{}, err
+	}
+	defer unlock()
+	l, err := b.settled(ctx, *t.lun)
+	if err != nil {
+		return backend.Access{}, err
+	}
+	targets, err := b.nas.Targets(ctx)
+	if err != nil {
+		return backend.Access{}, err
+	}
+	if err := b.elsewhere(targets, l, names, r); err != nil {
+		return backend.Access{}, err
+	}
+	g, err := b.target(ctx, targets, l, names)
+	if err != nil {
+		return backend.Access{}, err
+	}
+	index := indexIn(g, l.UUID)
+	if index == 0 {
+		if index, err = b.mapInto(ctx, g, l, names, r); err != nil {
+			return backend.Access{}, err
+		}
+	}
+	return backend.ISCSIAccess(dsm.WWID(l.UUID), &backend.ISCSITarget{
+		IQN: g.IQN, Portals: slices.Clone(b.opts.portals), LUN: index, CHAP: b.opts.chap.User != "",
+	}), nil
+}
+
+// elsewhere refuses a LUN that another node has.
+func (b *Backend) elsewhere(targets []dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) error {
+	for _, t := range targets {
+		if indexIn(t, l.UUID) > 0 && !slices.Contains(names, t.Name) && !r.Shared {
+			return errs.E(errs.InUse, "LUN %s is attached to %s; detach it there before it is attached to node %s", l.Name, b.nodeOf(t.Name), r.Node)
+		}
+	}
+	return nil
+}
+
+// target returns the target by which a node reaches a LUN: the one that has it, or the one for it, which is made if there is none.
+func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, names []string) (dsm.Target, error) {
+	find := func(name string) int {
+		return slices.IndexFunc(targets, func(t dsm.Target) bool { return t.Name == name })
+	}
+	for _, name := range names {
+		if i := find(name); i >= 0 && indexIn(targets[i], l.UUID) > 0 {
+			return b.conform(ctx, targets[i])
+		}
+	}
+	if i := find(names[0]); i >= 0 {
+		return b.conform(ctx, targets[i])
+	}
+	err := b.newTarget(ctx, names[0])
+	if dsm.CodeOf(err) == dsm.CodeNoMoreTargets {
+		if swept, sweep := b.sweep(ctx, targets); sweep == nil && swept {
+			err = b.newTarget(ctx, names[0])
+		}
+	}
+	t, look := b.nas.Target(ctx, names[0])
+	switch {
+	case look == nil:
+		return t, nil
+	case err == nil:
+		return t, look
+	}
+	return t, b.explain(ctx, err)
+}
+
+func (b *Backend) newTarget(ctx context.Context, name string) error {
+	// Any number of sessions: with DSM's default of one a node whose old session lingers is locked out.
+	_, err := b.nas.CreateTarget(ctx, dsm.NewTarget{Name: name, IQN: iqnPrefix + strings.ToLower(name), CHAP: b.opts.chap, MaxSessions: 0})
+	if err == nil {
+		b.noteConformed(name)
+	}
+	return err
+}
+
+func (b *Backend) noteConformed(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conformed[name] = true
+}
+
+// conform brings a target of ours to what it has to be. That its password is another cannot be seen, so CHAP is set once in
+// each process.
+func (b *Backend) conform(ctx context.Context, t dsm.Target) (dsm.Target, error) {
+	if !bool(t.Enabled) {
+		if err := b.nas.EnableTarget(ctx, int64(t.ID)); err != nil {
+			return t, err
+		}
+	}
+	chap := b.opts.chap
+	auth := dsm.Number(0)
+	switch {
+	case chap.MutualUser != "":
+		auth = 2
+	case chap.User != "":
+		auth = 1
+	}
+	b.mu.Lock()
+	known := b.conformed[t.Name]
+	b.mu.Unlock()
+	if t.MaxSessions == 0 && t.AuthType == auth && t.User == chap.User && (known || auth == 0) {
+		return t, nil
+	}
+	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, chap); err != nil {
+		return t, err
+	}
+	b.noteConformed(t.Name)
+	return t, nil
+}
+
+// mapInto maps a LUN and returns its number.
+func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) (int, error) {
+	refused := b.nas.MapLUN(ctx, l.UUID, int64(g.ID))
+	targets, err := b.nas.Targets(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.elsewhere(targets, l, names, r); err != nil {
+		// Two processes attached it at once. Both let go, rather than that both have it.
+		if err := b.nas.UnmapLUN(ctx, l.UUID, int64(g.ID)); err != nil {
+			return 0, err
+		}
+		return 0, err
+	}
+	for _, t := range targets {
+		if index := indexIn(t, l.UUID); index > 0 && t.ID == g.ID {
+			return index, nil
+		}
+	}
+	switch {
+	case errs.Is(refused, errs.NotFound):
+		return 0, errs.E(errs.NotFound, "LUN %s was deleted meanwhile: %w", l.Name, refused)
+	case refused != nil:
+		return 0, refused
+	}
+	return 0, errs.E(errs.Aborted, "LUN %s or the target of node %s went away while it was attached; call again", l.Name, r.Node)
+}
+
+// detachLUN unmaps a LUN, nil if it is gone, from the node's target, and deletes the target if that was its last one.
+func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node string) error {
+	names := b.targetNames(node, id)
+	if node == "" {
+		if l == nil {
+			return nil
+		}
+		var err error
+		if names, err = b.holders(ctx, *l); err != nil || len(names) == 0 {
+			return err
+		}
+	}
+	unlock, err := b.lock(ctx, "detach "+string(id), names...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	targets, err := b.nas.Targets(ctx)
+	if err != nil {
+		return err
+	}
+	var mine []dsm.Target
+	var in []int64
+	for _, t := range targets {
+		if !slices.Contains(names, t.Name) {
+			continue
+		}
+		mine = append(mine, t)
+		if l != nil && indexIn(t, l.UUID) > 0 {
+			in = append(in, int64(t.ID))
+		}
+	}
+	if err := b.unmap(ctx, l, in); err != nil {
+		return err
+	}
+	for _, t := range mine {
+		if len(t.Mapped) == 0 || len(t.Mapped) == 1 && slices.Contains(in, int64(t.ID)) {
+			if _, err := b.deleteIfEmpty(ctx, t.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holders are the targets of ours that have a LUN.
+func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
+	targets, err := b.nas.Targets(ctx)
+	var names []string
+	for _, t := range targets {
+		if indexIn(t, l.UUID) > 0 && b.isOurTarget(t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	return names, err
+}
+
+// unmap takes a LUN out of targets. That it is out is looked up where the answer does not say so.
+func (b *Backend) unmap(ctx context.Context, l *dsm.LUN, targets []int64) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	if _, err := b.settled(ctx, *l); err != nil && !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	refused := b.nas.UnmapLUN(ctx, l.UUID, targets...)
+	if refused == nil || errs.Is(refused, errs.NotFound) {
+		return nil
+	}
+	now, err := b.nas.Targets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range now {
+		if slices.Contains(targets, int64(t.ID)) && indexIn(t, l.UUID) > 0 {
+			return refused
+		}
+	}
+	return nil
+}
+
+// deleteIfEmpty deletes a target with no LUN and nobody logged in: one under whom a target goes away tries to
+// log in again for ever.
+func (b *Backend) deleteIfEmpty(ctx context.Context, name string) (bool, error) {
+	t, err := b.nas.Target(ctx, name)
+	switch {
+	case errs.Is(err, errs.NotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case len(t.Mapped) > 0 || len(t.Sessions) > 0:
+		return false, nil
+	}
+	refused := b.nas.DeleteTarget(ctx, int64(t.ID))
+	if refused == nil {
+		return true, nil
+	}
+	if _, err := b.nas.Target(ctx, name); errs.Is(err, errs.NotFound) {
+		return true, nil
+	}
+	return false, refused
+}
+
+// sweep deletes empty targets of ours, which were left because somebody was logged in, to make room for another. Those that are being
+// worked with stay.
+func (b *Backend) sweep(ctx context.Context, targets []dsm.Target) (swept bool, err error) {
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, t := range targets {
+		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || len(t.Sessions) > 0 {
+			continue
+		}
+		unlock, taken := b.lock(over, "sweep", t.Name) // does not wait
+		if taken != nil {
+			continue
+		}
+		done, err := b.deleteIfEmpty(ctx, t.Name)
+		unlock()
+		if err != nil {
+			return swept, err
+		}
+		swept = swept || done
+	}
+	return swept, nil
+}

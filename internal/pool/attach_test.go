@@ -136,3 +136,20 @@ func TestSecrets(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSharesByOption: a kind decides by the pool's options too, which are complete and its own only.
+func TestSharesByOption(t *testing.T) {
+	kind := fake.Kind(fake.Options{Outside: true})
+	kind.Options = []backend.Parameter{{Name: "protocol", Default: "iscsi"}}
+	kind.Shares = func(options, _ map[string]string) bool { return len(options) == 1 && options["protocol"] == "nfs" }
+	for value, want := range map[string]bool{"": false, "iscsi": false, "nfs": true} {
+		s := pool.Spec{Name: "p", Kind: "fake", Options: map[string]string{"protocol": value}}
+		if value == "" {
+			s.Options = nil
+		}
+		p, err := pool.Open(t.Context(), kind, s, pool.Options{Log: slog.New(slog.DiscardHandler)})
+		if err != nil || p.Shares(nil) != want {
+			t.Errorf("protocol %q: %v, %v", value, p.Shares(nil), err)
+		}
+	}
+}

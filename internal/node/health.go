@@ -99,7 +99,7 @@ func (n *Node) fsHealth(ctx context.Context, rec *record) ([]backend.Problem, er
 	if failed := mnt.Failed(m); failed != "" && !rec.readOnly() {
 		all = append(all, problem(backend.Inaccessible, ReasonReadOnly, "%s on %s takes no writes any more (%s), as file systems do when they meet an error; see the kernel's log, then stop the volume's pods and let them start again, which checks it", m.FsType, m.Source, failed))
 	}
-	if err := at.Alive(ctx, &n.asked); err != nil {
+	if err := n.alive(ctx, rec, at); err != nil {
 		all = append(all, problem(backend.Inaccessible, ReasonNoAnswer, "%s on %s does not answer: %v; see the kernel's log", m.FsType, m.Source, err))
 	}
 	if rec.Access.Mount != nil {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host/fs"
@@ -69,11 +71,23 @@ func (s *staging) repeatNet(_ context.Context) error {
 	return s.node.save("stage.record", s.rec)
 }
 
-// answers waits a while for a file system on a server to answer. One that does not would hold whoever binds it.
-func (n *Node) answers(ctx context.Context, at *mnt.Place) error {
+// use asks the file system at one of a volume's places how full it is.
+func (n *Node) use(ctx context.Context, rec *record, at *mnt.Place) (unix.Statfs_t, error) {
+	if rec.Access.Mount != nil {
+		return at.UseNet(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return at.Alive(ctx, &n.asked)
+	return at.Use(ctx)
+}
+
+// alive asks it whether it answers.
+func (n *Node) alive(ctx context.Context, rec *record, at *mnt.Place) error {
+	if rec.Access.Mount != nil {
+		_, err := at.UseNet(ctx)
+		return err
+	}
+	return at.Alive(ctx)
 }
 
 // sweepPeriod is how often it is looked for what was left behind.

@@ -30,7 +30,6 @@ type Node struct {
 	log     *slog.Logger
 
 	unlimited chan struct{} // a pod is without its limits
-	asked     mnt.Unanswered
 }
 
 // Options configure a Node.

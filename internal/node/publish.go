@@ -111,8 +111,8 @@ func (p *publication) run(ctx context.Context) error {
 	if m != nil {
 		return p.found(m, mnt.Same(m, staged) && m.Source == staged.Source)
 	}
-	if p.rec.Access.Mount != nil { // it is asked by all who touch it from here on
-		if err := p.node.answers(ctx, from); err != nil {
+	if p.rec.Access.Mount != nil { // to bind it is to ask it, and a server that is away would hold us
+		if err := p.node.alive(ctx, p.rec, from); err != nil {
 			return err
 		}
 	}

@@ -76,7 +76,8 @@ func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 	}
 	defer at.Close()
 	if rec.Access.Mount != nil {
-		return n.served(ctx, at)
+		st, err := n.use(ctx, rec, at) // it is grown there
+		return int64(st.Blocks) * cmp.Or(st.Frsize, st.Bsize), err
 	}
 	d, err := n.found(ctx, rec, true)
 	if err != nil {
@@ -110,17 +111,6 @@ func (n *Node) expand(ctx context.Context, volume, path string) (int64, error) {
 	return d.full, n.grow(ctx, "expand.grow", rec, m, d.size)
 }
 
-// served is the size of a file system on a server, which is grown there.
-func (n *Node) served(ctx context.Context, at *mnt.Place) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	st, err := at.Use(ctx, &n.asked)
-	if err != nil {
-		return 0, err
-	}
-	return int64(st.Blocks) * cmp.Or(st.Frsize, st.Bsize), nil
-}
-
 // Stats returns the use of the volume published or staged at path. errs.NotFound unless it is there.
 func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 	if err := checkVolume(volume); err != nil {
@@ -137,9 +127,7 @@ func (n *Node) Stats(ctx context.Context, volume, path string) (Stats, error) {
 	if rec.Block {
 		return n.blockStats(rec, at)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	st, err := at.Use(ctx, &n.asked)
+	st, err := n.use(ctx, rec, at)
 	if err != nil {
 		return Stats{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -47,44 +46,18 @@ func (p *Place) Device() (host.DeviceNumber, error) {
 	return host.DeviceNumber{Major: int(unix.Major(st.Rdev)), Minor: int(unix.Minor(st.Rdev))}, nil
 }
 
-// Unanswered are the places that were asked something and have not answered. Whoever asks again is told so at
-// once: each question that is never answered keeps a thread. The zero value is ready.
-type Unanswered struct {
-	mu sync.Mutex
-	at map[string]bool
-}
-
-func (u *Unanswered) begin(path string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.at[path] {
-		return false
-	}
-	if u.at == nil {
-		u.at = map[string]bool{}
-	}
-	u.at[path] = true
-	return true
-}
-
-func (u *Unanswered) end(path string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.at, path)
-}
-
 // Use asks the file system at the place how full it is. One that hangs is left when ctx ends:
 // errs.Unavailable.
-func (p *Place) Use(ctx context.Context, u *Unanswered) (unix.Statfs_t, error) {
-	return ask(ctx, p, u, "path.statfs", func(f *os.File) (st unix.Statfs_t, err error) {
+func (p *Place) Use(ctx context.Context) (unix.Statfs_t, error) {
+	return ask(ctx, p, "path.statfs", func(f *os.File) (st unix.Statfs_t, err error) {
 		return st, unix.Fstatfs(int(f.Fd()), &st)
 	})
 }
 
 // Alive reads the root directory of what is mounted at the place: a file system that shut itself
 // down answers EIO. One that hangs is left when ctx ends: errs.Unavailable.
-func (p *Place) Alive(ctx context.Context, u *Unanswered) error {
-	_, err := ask(ctx, p, u, "path.readdir", func(f *os.File) (struct{}, error) {
+func (p *Place) Alive(ctx context.Context) error {
+	_, err := ask(ctx, p, "path.readdir", func(f *os.File) (struct{}, error) {
 		var st unix.Stat_t
 		if err := unix.Fstatat(int(f.Fd()), "", &st, unix.AT_EMPTY_PATH); err != nil {
 			return struct{}{}, err
@@ -113,7 +86,7 @@ func (p *Place) again() (*Place, error) {
 }
 
 // ask opens the place and asks it something that may never be answered.
-func ask[T any](ctx context.Context, p *Place, u *Unanswered, op string, question func(*os.File) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, p *Place, op string, question func(*os.File) (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -124,14 +97,9 @@ func ask[T any](ctx context.Context, p *Place, u *Unanswered, op string, questio
 	if err != nil {
 		return none, errs.E(errs.Unavailable, "%s: %s: %w", p.field, p.path, err)
 	}
-	if !u.begin(p.path) {
-		own.Close()
-		return none, errs.E(errs.Unavailable, "%s: %s: no answer since it was asked before", p.field, p.path)
-	}
 	done := make(chan result, 1)
 	go func() {
 		defer own.Close()
-		defer u.end(p.path)
 		var r result
 		r.err = own.host.Ask(op, func() error {
 			f, err := own.open()

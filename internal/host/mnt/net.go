@@ -2,9 +2,12 @@ package mnt
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
@@ -18,7 +21,7 @@ type NetFS struct {
 }
 
 // netTimeout bounds the mount of a file system on a server.
-const netTimeout = 90 * time.Second
+const netTimeout = 45 * time.Second
 
 // CheckNet returns errs.Invalid for options that would make another server's file system of it.
 func CheckNet(field string, options []string) error {
@@ -67,6 +70,24 @@ func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) 
 		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, fs.Source, m.Source, m.FsType)
 	}
 	return m, options.verify(p, m, ro)
+}
+
+// answerTimeout is how long a server has to answer. One that works does in milliseconds.
+const answerTimeout = 10 * time.Second
+
+// UseNet is [Place.Use] of a file system on a server. A program asks, which can be killed: a thread of ours that waits for
+// the server would keep the mount in use.
+func (p *Place) UseNet(ctx context.Context) (st unix.Statfs_t, err error) {
+	out, err := p.host.Run(ctx, host.Cmd{Op: "path.statfs", Reads: true, Name: "stat", Timeout: answerTimeout,
+		Args: []string{"--file-system", "--format=%S %s %b %f %a %c %d", "--", p.path}})
+	if err != nil {
+		return st, errs.E(errs.Unavailable, "%s: %s: no answer from its server: %w", p.field, p.path, err)
+	}
+	_, err = fmt.Sscan(string(out.Stdout), &st.Frsize, &st.Bsize, &st.Blocks, &st.Bfree, &st.Bavail, &st.Files, &st.Ffree)
+	if err != nil {
+		return st, errs.E(errs.Internal, "%s: %s: stat said %.80q: %w", p.field, p.path, out.Stdout, err)
+	}
+	return st, nil
 }
 
 // IsNFS reports whether m is a mount of what is at a source.

@@ -24,7 +24,7 @@ const busyPatience = time.Second
 
 // awayPatience is how long the unmount of a file system on a server may take. What is not written by then the
 // kernel goes on to write when the server is back.
-const awayPatience = 30 * time.Second
+const awayPatience = 60 * time.Second
 
 // Unmount takes away what is mounted at the place, all of it if there are several mounts; nothing is
 // no error. It is never lazy: errs.InUse, naming who it is where that can be seen, as long as something

@@ -1,0 +1,226 @@
+// Package nfs tests volumes that are file systems on a server for real, on a kernel of their own that is both server and
+// client.
+package nfs
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
+	"github.com/dozo-dev/dozo/internal/node"
+	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/test/lab"
+)
+
+const shares = "/srv/shares"
+
+// server is the kernel's, whose questions who may mount what have their answers before they are asked: rpc.mountd does not
+// run in a guest. There is one export, the root.
+type server struct{ t *testing.T }
+
+func serve(t *testing.T) server {
+	t.Helper()
+	lab.Output(t, "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
+	s := server{t}
+	for _, f := range []string{"nfsv4gracetime", "nfsv4leasetime"} {
+		s.write("/proc/fs/nfsd/"+f, "10")
+	}
+	s.start()
+	return s
+}
+
+// start starts it and answers the questions, which it forgets when it is stopped.
+func (s server) start() {
+	s.t.Helper()
+	lab.Output(s.t, "rpc.nfsd", "-N", "3", "4")
+	const flags = 0x2000 | 0x0400 | 0x0002 // has an FSID, no check of subtrees, from any port
+	later := time.Now().Add(24 * time.Hour).Unix()
+	s.write("/proc/net/rpc/auth.unix.ip/channel", fmt.Sprintf("nfsd 127.0.0.1 %d clients\n", later))
+	s.write("/proc/net/rpc/nfsd.export/channel", fmt.Sprintf("clients / %d %d 65534 65534 0\n", later, flags))
+	s.write("/proc/net/rpc/nfsd.fh/channel", fmt.Sprintf("clients 1 \\x00000000 %d /\n", later))
+}
+
+func (s server) write(path, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s server) stop() {
+	s.t.Helper()
+	s.write("/proc/fs/nfsd/threads", "0")
+}
+
+// bed is a node that uses the server.
+type bed struct {
+	server
+	dir  string
+	node *node.Node
+}
+
+func newBed(t *testing.T, s server) *bed {
+	t.Helper()
+	b := &bed{server: server{t}, dir: t.TempDir()}
+	pools, err := pool.NewSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.node, err = node.New(host.New(), pools, node.Options{Name: "n1", StateDir: filepath.Join(b.dir, "state"), TargetRoot: b.dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		hosttest.NothingLeft(t, b.dir, "state/lock")
+		table, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil || strings.Contains(string(table), " - nfs4 ") {
+			t.Errorf("mounted: %s, %v", table, err)
+		}
+	})
+	return b
+}
+
+func (b *bed) request(share string) node.StageRequest {
+	b.t.Helper()
+	if err := os.MkdirAll(filepath.Join(shares, share), 0o777); err != nil {
+		b.t.Fatal(err)
+	}
+	a := backend.MountAccess(backend.Mount{Type: backend.NFS, Source: "127.0.0.1:" + filepath.Join(shares, share), Options: []string{"nfsvers=4.1"}})
+	return node.StageRequest{Volume: "p:" + share, Access: a, Staging: filepath.Join(b.dir, "staging-"+share)}
+}
+
+func (b *bed) publishRequest(r node.StageRequest, name string) node.PublishRequest {
+	return node.PublishRequest{Volume: r.Volume, Staging: r.Staging, Target: filepath.Join(b.dir, name)}
+}
+
+func (b *bed) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
+	b.t.Helper()
+	if !errs.Is(err, kind) {
+		b.t.Errorf("%s: got %v (%v), want %v", what, err, errs.KindOf(err), kind)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			b.t.Errorf("%s: %q does not say %q", what, err, w)
+		}
+	}
+}
+
+// TestNFS is one boot of a guest for all of it.
+func TestNFS(t *testing.T) {
+	if !lab.Run(t, lab.Guest{MemoryMiB: 768, Modules: []string{"nfs", "nfsv4", "nfsd"}, Programs: []string{"mount.nfs", "rpc.nfsd"}}) {
+		return
+	}
+	s := serve(t)
+	t.Run("life", func(t *testing.T) { life(t, newBed(t, s)) })
+	t.Run("refuses", func(t *testing.T) { refuses(t, newBed(t, s)) })
+	t.Run("away", func(t *testing.T) { away(t, newBed(t, s)) })
+}
+
+// life: two volumes of one server, each for several pods.
+func life(t *testing.T, b *bed) {
+	ctx := t.Context()
+	r, other := b.request("one"), b.request("two")
+	r.MountOptions = []string{"noatime"}
+	for range 2 {
+		b.ok(b.node.Stage(ctx, r))
+		b.ok(b.node.Stage(ctx, other))
+	}
+	rw, ro := b.publishRequest(r, "rw"), b.publishRequest(r, "ro")
+	ro.ReadOnly = true
+	for range 2 {
+		b.ok(b.node.Publish(ctx, rw))
+		b.ok(b.node.Publish(ctx, ro))
+	}
+	b.ok(os.WriteFile(filepath.Join(rw.Target, "data"), []byte("shared"), 0o600))
+	if text, err := os.ReadFile(filepath.Join(shares, "one", "data")); err != nil || string(text) != "shared" {
+		t.Errorf("the server has %q, %v", text, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(ro.Target, "data")); err != nil || string(text) != "shared" {
+		t.Errorf("the other pod has %q, %v", text, err)
+	}
+	if err := os.WriteFile(filepath.Join(ro.Target, "more"), nil, 0o600); err == nil {
+		t.Error("the read-only pod wrote")
+	}
+	stats, err := b.node.Stats(ctx, r.Volume, rw.Target)
+	if err != nil || stats.TotalBytes == 0 || stats.TotalInodes == 0 {
+		t.Errorf("stats: %+v, %v", stats, err)
+	}
+	if got, err := b.node.Expand(ctx, r.Volume, rw.Target); err != nil || got != stats.TotalBytes {
+		t.Errorf("expanded to %d, %v", got, err)
+	}
+	if problems, err := b.node.Health(ctx, r.Volume); err != nil || len(problems) > 0 {
+		t.Errorf("health: %v, %v", problems, err)
+	}
+	b.refused("Unstage while published", b.node.Unstage(ctx, r.Volume, r.Staging), errs.InUse, rw.Target)
+	taken := b.publishRequest(other, "rw")
+	b.refused("the other volume's target", b.node.Publish(ctx, taken), errs.InUse)
+	for range 2 {
+		b.ok(b.node.Unpublish(ctx, r.Volume, rw.Target))
+		b.ok(b.node.Unpublish(ctx, r.Volume, ro.Target))
+		b.ok(b.node.Unstage(ctx, r.Volume, r.Staging))
+	}
+	b.ok(b.node.Unstage(ctx, other.Volume, other.Staging))
+}
+
+func refuses(t *testing.T, b *bed) {
+	ctx := t.Context()
+	for what, change := range map[string]func(*node.StageRequest){
+		"volumeMode": func(r *node.StageRequest) { r.Block = true },
+		"fs_type":    func(r *node.StageRequest) { r.FSType = "ext4" },
+		"mkfs":       func(r *node.StageRequest) { r.MkfsOptions = []string{"-q"} },
+		"addr":       func(r *node.StageRequest) { r.MountOptions = []string{"addr=127.0.0.2"} },
+		"bogus":      func(r *node.StageRequest) { r.MountOptions = []string{"bogus"} },
+	} {
+		r := b.request("one")
+		change(&r)
+		b.refused(what, b.node.Stage(ctx, r), errs.Invalid, what)
+	}
+	absent := b.request("one")
+	absent.Access.Mount.Source += "/nosuch"
+	b.refused("no such share", b.node.Stage(ctx, absent), errs.Unavailable, "No such file")
+}
+
+// away: nothing waits for ever for a server that does not answer.
+func away(t *testing.T, b *bed) {
+	ctx := t.Context()
+	r := b.request("one")
+	b.ok(b.node.Stage(ctx, r))
+	p, late := b.publishRequest(r, "pod"), b.publishRequest(r, "late")
+	b.ok(b.node.Publish(ctx, p))
+	b.ok(os.WriteFile(filepath.Join(p.Target, "data"), []byte("kept"), 0o600))
+	b.stop()
+	_, err := b.node.Stats(ctx, r.Volume, p.Target)
+	b.refused("Stats", err, errs.Unavailable, "no answer")
+	problems, err := b.node.Health(ctx, r.Volume)
+	if err != nil || !slices.ContainsFunc(problems, func(p backend.Problem) bool { return p.Reason == node.ReasonNoAnswer }) {
+		t.Errorf("health: %v, %v", problems, err)
+	}
+	b.refused("Publish", b.node.Publish(ctx, late), errs.Unavailable)
+	b.refused("Stage of another", b.node.Stage(ctx, b.request("two")), errs.Unavailable)
+	b.ok(b.node.Stage(ctx, r)) // finds it, without asking
+	b.ok(b.node.Unpublish(ctx, r.Volume, p.Target))
+	b.ok(b.node.Unstage(ctx, r.Volume, r.Staging))
+	b.start()
+	b.ok(b.node.Stage(ctx, r))
+	if text, err := os.ReadFile(filepath.Join(r.Staging, "data")); err != nil || string(text) != "kept" {
+		t.Errorf("read %q, %v", text, err)
+	}
+	b.ok(b.node.Unstage(ctx, r.Volume, r.Staging))
+}

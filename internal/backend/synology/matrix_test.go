@@ -77,7 +77,7 @@ func (m *matrix) try(t *testing.T, op operation, action dsmsim.Action, n int) {
 		return // 32 MiB each
 	}
 	for _, times := range []int{1, 3} { // three is as often as something is read
-		if times == 3 && action.Done() && action != dsmsim.HangDone {
+		if times == 3 && action.Done() {
 			continue
 		}
 		kind := faulty(t, op, action, n, times)
@@ -112,8 +112,16 @@ func faulty(t *testing.T, op operation, action dsmsim.Action, n, times int) stri
 	if action == dsmsim.Expire {
 		code = 119
 	}
-	b.faults(dsmsim.Fault{Action: action, Code: code, Delay: time.Millisecond, Skip: n, Times: times})
-	err := op.do(t.Context(), p)
+	fault := dsmsim.Fault{Action: action, Code: code, Delay: time.Millisecond, Skip: n, Times: times}
+	ctx := t.Context()
+	if action == dsmsim.HangDone { // no answer until the caller has enough
+		var cancel context.CancelFunc
+		fault.Delay = 0
+		ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+	}
+	b.faults(fault)
+	err := op.do(ctx, p)
 	outcome := "succeeded"
 	if err != nil {
 		outcome = errs.KindOf(err).String()

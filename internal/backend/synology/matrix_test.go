@@ -44,7 +44,7 @@ func again(ctx context.Context, op operation, p *synology.Backend) error {
 
 // TestEveryFaultAtEveryCall: whatever goes wrong with whichever call of an operation, it succeeds or says so with a kind that nobody
 // takes for an answer, and succeeds when it is called again; nothing is left over, and nothing of others' is touched. With
-// DOZO_TEST_LONG=1 it is each call, else each fault meets one call of each operation.
+// DOZO_TEST_LONG=1 it is each call, else each fault meets one call of every third operation.
 func TestEveryFaultAtEveryCall(t *testing.T) {
 	m := &matrix{outcomes: map[dsmsim.Action]map[string]int{}}
 	t.Run("operations", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestEveryFaultAtEveryCall(t *testing.T) {
 				calls := callsOf(t, op)
 				for j, action := range dsmsim.Actions() {
 					for n := range calls {
-						if os.Getenv("DOZO_TEST_LONG") != "" || n == (i+j)%calls {
+						if os.Getenv("DOZO_TEST_LONG") == "1" || (i+j)%3 == 0 && n == (i+j)/3%calls {
 							m.try(t, op, action, n)
 						}
 					}

@@ -74,7 +74,7 @@ type matrix struct {
 
 func (m *matrix) try(t *testing.T, op operation, action dsmsim.Action, n int) {
 	if action == dsmsim.FloodDone && n > 2 {
-		return // 32 MiB each
+		return // 8 MiB each
 	}
 	for _, times := range []int{1, 3} { // three is as often as something is read
 		if times == 3 && action.Done() {

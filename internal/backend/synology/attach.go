@@ -185,7 +185,7 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	}
 	defer unlock()
 	targets, err := b.nas.Targets(ctx)
-	if err != nil {
+	if err != nil && !(l == nil && b.hasNoLUNs(err)) {
 		return err
 	}
 	var mine []dsm.Target

@@ -136,11 +136,11 @@ func (b *Backend) Gauges(ctx context.Context) ([]backend.Gauge, error) {
 		return nil, err
 	}
 	luns, err := b.nas.LUNs(ctx)
-	if err != nil {
+	if err != nil && !b.hasNoLUNs(err) {
 		return nil, err
 	}
 	targets, err := b.nas.Targets(ctx)
-	if err != nil {
+	if err != nil && !b.hasNoLUNs(err) {
 		return nil, err
 	}
 	gauges := []backend.Gauge{

@@ -147,7 +147,7 @@ func (b *Backend) copySnapshot(ctx context.Context, r backend.Request, of dsm.LU
 
 // dropCopies deletes what is left of the clone that volume id was to become, wherever it is.
 func (b *Backend) dropCopies(ctx context.Context, id backend.ID) error {
-	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	luns, err := b.lunsWithSnapshots(ctx)
 	if err != nil {
 		return err
 	}

@@ -195,3 +195,30 @@ func TestNothingIsWaitedForEver(t *testing.T) {
 	cancel()
 	is(t, <-done, errs.Aborted)
 }
+
+// TestSharesNeedNoSANManager: without it a pool of shares works, and one of LUNs takes that for no answer.
+func TestSharesNeedNoSANManager(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	luns := b.open(nil)
+	b.create(luns, "l")
+	b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Action: dsmsim.Refuse, Code: 102}, dsmsim.Fault{API: "SYNO.Core.ISCSI.Target", Action: dsmsim.Refuse, Code: 102})
+	shares, ctx := b.open(map[string]string{"protocol": "nfs"}), t.Context()
+	b.create(shares, "a")
+	b.attach(shares, "a", node)
+	fine(t, counted(shares.List(ctx), 1))
+	fine(t, counted(shares.ListSnapshots(ctx), 0))
+	_, err := shares.Gauges(ctx)
+	fine(t, err)
+	_, err = shares.Capacity(ctx, "")
+	fine(t, err)
+	fine(t, shares.Detach(ctx, "a", "n1"))
+	fine(t, shares.Delete(ctx, "a"))
+	fine(t, shares.Delete(ctx, "a"))
+	fine(t, shares.Detach(ctx, "a", "n1"))
+	_, err = shares.Create(ctx, request("m", with("protocol", "iscsi")))
+	is(t, err, errs.Unsupported)
+	_, err = luns.Get(ctx, "l")
+	is(t, err, errs.Unsupported)
+	is(t, luns.Delete(ctx, "l"), errs.Unsupported)
+}

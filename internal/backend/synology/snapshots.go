@@ -23,7 +23,7 @@ func (s snapshot) snapshot() backend.Snapshot {
 
 // snapshots finds all of the pool in one call: a snapshot's ID does not say of which LUN it is.
 func (b *Backend) snapshots(ctx context.Context) ([]snapshot, error) {
-	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	luns, err := b.lunsWithSnapshots(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func pick(all []snapshot, id backend.ID) (snapshot, error) {
 
 // CreateSnapshot is [backend.Snapshotter].
 func (b *Backend) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
-	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	luns, err := b.lunsWithSnapshots(ctx)
 	if err != nil {
 		return backend.Snapshot{}, err
 	}

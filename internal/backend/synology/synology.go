@@ -91,10 +91,25 @@ func (b *Backend) find(ctx context.Context, id backend.ID) (thing, error) {
 	if errs.Is(err, errs.NotFound) {
 		t, err = look[1](ctx, id)
 	}
-	if errs.Is(err, errs.NotFound) {
+	if errs.Is(err, errs.NotFound) || b.hasNoLUNs(err) {
 		err = errs.E(errs.NotFound, "pool %s has no volume %s", b.pool, id)
 	}
 	return t, err
+}
+
+// hasNoLUNs reports whether an error says that the NAS has no SAN Manager, where none is needed. In a pool of LUNs it is no
+// answer to whether there is one: somebody may have removed SAN Manager.
+func (b *Backend) hasNoLUNs(err error) bool {
+	return b.opts.protocol == nfs && errs.Is(err, errs.Unsupported)
+}
+
+// lunsWithSnapshots are all of the NAS.
+func (b *Backend) lunsWithSnapshots(ctx context.Context) ([]dsm.LUN, error) {
+	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	if b.hasNoLUNs(err) {
+		return nil, nil
+	}
+	return luns, err
 }
 
 // findLUN finds a LUN that is a volume. One of its name that is somebody else's is none.
@@ -160,7 +175,7 @@ func (b *Backend) List(ctx context.Context) iter.Seq2[backend.Volume, error] {
 
 func (b *Backend) things(ctx context.Context) ([]thing, error) {
 	luns, err := b.nas.LUNs(ctx)
-	if err != nil {
+	if err != nil && !b.hasNoLUNs(err) {
 		return nil, err
 	}
 	shares, err := b.nas.Shares(ctx)
@@ -234,6 +249,9 @@ func (b *Backend) Expand(ctx context.Context, id backend.ID, size int64) (backen
 
 // Attach is [backend.Attacher].
 func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+	if r.Node == "" {
+		return backend.Access{}, errs.E(errs.Invalid, "node: missing")
+	}
 	t, err := b.find(ctx, id)
 	switch {
 	case err != nil:

@@ -14,8 +14,8 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
-// maxBody bounds an answer. A LUN in a list takes about 2 KiB and a snapshot in it less than 1; a NAS has at most 512 LUNs.
-const maxBody = 32 << 20
+// maxBody bounds an answer. A LUN in a list takes about 2 KiB and a snapshot in it less than 1: this is 512 LUNs and 8000 snapshots.
+const maxBody = 8 << 20
 
 // post sends one form and returns the envelope. Its errors are *lost, of the kind Unavailable, or
 // Aborted if the caller went away or had no more time.

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -88,37 +86,6 @@ func (f *nasFlags) config() (backend.Config, error) {
 		return backend.Config{}, fmt.Errorf("--secret-dir: %w", err)
 	}
 	return backend.Config{Pool: f.pool, Options: options, Secrets: secrets}, nil
-}
-
-// readSecrets reads a directory as a secret is mounted: a file for each key. What begins with a dot is the kubelet's own.
-func readSecrets(dir string) (map[string][]byte, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	secrets := map[string][]byte{}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		info, err := os.Stat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // it was just replaced
-		case err != nil:
-			return nil, err
-		case !info.Mode().IsRegular():
-			continue
-		}
-		value, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		// An editor ends a file with a line feed, and no password of DSM has one.
-		secrets[e.Name()] = []byte(strings.TrimRight(string(value), "\r\n"))
-	}
-	return secrets, nil
 }
 
 func (f *nasFlags) check(ctx context.Context, out io.Writer) error {

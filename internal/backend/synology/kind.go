@@ -51,6 +51,9 @@ func Kind() backend.Kind {
 		Granularity: mib, // as quotas of shares; LUNs have any size
 		MinSize:     mib,
 		MaxSize:     1 << 50,
+		Shares: func(options, parameters map[string]string) bool {
+			return cmp.Or(parameters["protocol"], options["protocol"]) == nfs
+		},
 		Mask: func(map[string]string) backend.Mask {
 			return backend.Mask{Expander: true, Cloner: true, Snapshotter: true, Attacher: true, Checker: true, Gauger: true, Importer: true}
 		},

@@ -145,10 +145,10 @@ func quota(b *bed) {
 	if err := put(filepath.Join(dir, "big"), big); !errors.Is(err, unix.EDQUOT) {
 		b.t.Errorf("beyond the quota: %v", err)
 	}
-	b.ok(b.SetShareQuota(b.ctx, "a", "/volume1", 64))
+	b.ok(b.SetShare(b.ctx, "a", dsm.Share{Name: "a", VolumePath: "/volume1", QuotaMB: 64}))
 	b.ok(put(filepath.Join(dir, "big"), big))
 	b.expectFile(filepath.Join(dir, "big"), big)
-	b.ok(b.SetShareQuota(b.ctx, "a", "/volume1", 0))
+	b.ok(b.SetShare(b.ctx, "a", dsm.Share{Name: "a", VolumePath: "/volume1"}))
 	b.ok(put(filepath.Join(dir, "more"), bytes.Repeat(big, 4)))
 }
 

@@ -70,7 +70,7 @@ func (i *Initiator) Scan(ctx context.Context, s Session, lun int) (Disk, error) 
 	for {
 		d, there := i.find(s, lun)
 		if there && d.Name != "" {
-			if _, err := i.host.DeviceNumber(i.Path(d)); err == nil {
+			if i.opens(ctx, d) {
 				return d, nil
 			}
 		}
@@ -79,10 +79,23 @@ func (i *Initiator) Scan(ctx context.Context, s Session, lun int) (Disk, error) 
 		}
 		select {
 		case <-ctx.Done():
-			return Disk{}, errs.E(errs.Unavailable, "iSCSI %v: the disk of number %d has no device file %s yet", s, lun, i.Path(d))
+			return Disk{}, errs.E(errs.Unavailable, "iSCSI %v: the disk of number %d cannot be opened as %s yet", s, lun, i.Path(d))
 		case <-time.After(poll):
 		}
 	}
+}
+
+// opens reports whether a disk can be opened: it has its names a moment before that.
+func (i *Initiator) opens(ctx context.Context, d Disk) bool {
+	return i.unhurried(ctx, func() error {
+		return i.host.Ask("iscsi.disk.open", func() error {
+			f, err := os.OpenFile(i.Path(d), os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err == nil {
+				f.Close()
+			}
+			return err
+		})
+	}) == nil
 }
 
 func (i *Initiator) find(s Session, lun int) (Disk, bool) {

@@ -1,0 +1,66 @@
+package iscsi
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/test/lab"
+	"github.com/dozo-dev/dozo/test/lab/lio"
+)
+
+const second = "127.0.0.2:3260"
+
+// TestMultipath: a disk with two portals is one device, which outlives one of them.
+func TestMultipath(t *testing.T) {
+	g := guest()
+	g.Modules = append(g.Modules, "dm-multipath", "dm-round-robin", "dm-service-time")
+	g.Programs = append(g.Programs, "multipath", "multipathd")
+	if !lab.Run(t, g) {
+		return
+	}
+	lio.StartInitiator(t)
+	b := newBed(t)
+	d, a := b.disk(size)
+	b.target = lio.NewTarget(t, iqn, "", "", address, second)
+	b.target.Map(d, 1)
+	a.ISCSI.Target.Portals = append(a.ISCSI.Target.Portals, second)
+	r := b.request("v", a, "ext4")
+	b.refused("without multipathd", b.node.Stage(t.Context(), r), errs.Unavailable, "multipathd", "find_multipaths no")
+	if left := lio.Left(t); len(left) > 0 {
+		t.Fatalf("left: %v", left)
+	}
+	if err := os.WriteFile("/etc/multipath.conf", []byte("defaults {\n find_multipaths no\n polling_interval 1\n}\nblacklist {\n devnode \"^(ubd|loop|dm-)\"\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lab.Output(t, "/lib/systemd/systemd-udevd", "--daemon")
+	lab.Output(t, "multipathd")
+	b.stage(r)
+	b.stage(r)
+	if table, err := os.ReadFile("/proc/self/mountinfo"); err != nil || !strings.Contains(string(table), "/dev/dm-") && !strings.Contains(string(table), "/dev/mapper/") {
+		t.Errorf("not mounted by its map: %s, %v", table, err)
+	}
+	if n := b.sessions(); n != 2 {
+		t.Errorf("%d sessions", n)
+	}
+	write(t, filepath.Join(r.Staging, "data"), "by two ways")
+	d.Grow(2 * size)
+	if got, err := b.node.Expand(t.Context(), r.Volume, r.Staging); err != nil || got != 2*size {
+		t.Errorf("grown to %d, %v", got, err)
+	}
+	if got := b.reasons(r); len(got) > 0 {
+		t.Errorf("health: %v", got)
+	}
+	if err := os.Remove("/sys/kernel/config/target/iscsi/" + iqn + "/tpgt_1/np/" + second); err != nil {
+		t.Fatal(err)
+	}
+	lab.Output(t, "ip", "address", "add", "127.0.0.2/32", "dev", "lo") // it was reached without
+	lab.Output(t, "ip", "route", "add", "blackhole", "127.0.0.2/32", "table", "local")
+	b.eventually("one path is lost", func() bool { return slices.Contains(b.reasons(r), "PathLost") })
+	write(t, filepath.Join(r.Staging, "more"), "by one way")
+	read(t, filepath.Join(r.Staging, "data"), "by two ways")
+	b.unstage(r)
+}

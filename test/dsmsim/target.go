@@ -53,6 +53,12 @@ func (r *request) targetCreate() answer {
 
 // configure takes what create and set have in common.
 func (r *request) configure(t *target) int {
+	if name, ok := r.key("name"); ok && name != t.Name {
+		if find(r.sim.state.Targets, func(o *target) bool { return o.Name == name }) != nil {
+			return 18990744
+		}
+		t.Name = name
+	}
 	t.MaxSessions = int(r.number("max_sessions", int64(t.MaxSessions)))
 	if !r.has("auth_type") {
 		return 0

@@ -59,7 +59,7 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 // elsewhere refuses a LUN that another node has.
 func (b *Backend) elsewhere(targets []dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) error {
 	for _, t := range targets {
-		if indexIn(t, l.UUID) > 0 && !slices.Contains(names, t.Name) && !r.Shared {
+		if indexIn(t, l.UUID) > 0 && !slices.Contains(names, baseName(t.Name)) && !r.Shared {
 			return errs.E(errs.InUse, "LUN %s is attached to %s; detach it there before it is attached to node %s", l.Name, b.nodeOf(t.Name), r.Node)
 		}
 	}
@@ -71,9 +71,9 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 	find := func(name string) int {
 		return slices.IndexFunc(targets, func(t dsm.Target) bool { return t.Name == name })
 	}
-	for _, name := range names {
-		if i := find(name); i >= 0 && indexIn(targets[i], l.UUID) > 0 {
-			return b.conform(ctx, targets[i])
+	for _, t := range targets {
+		if slices.Contains(names, baseName(t.Name)) && indexIn(t, l.UUID) > 0 {
+			return b.conform(ctx, t)
 		}
 	}
 	if i := find(names[0]); i >= 0 {
@@ -97,7 +97,7 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 
 func (b *Backend) newTarget(ctx context.Context, name string) error {
 	// Any number of sessions: with DSM's default of one a node whose old session lingers is locked out.
-	_, err := b.nas.CreateTarget(ctx, dsm.NewTarget{Name: name, IQN: iqnPrefix + strings.ToLower(name), CHAP: b.opts.chap, MaxSessions: 0})
+	_, err := b.nas.CreateTarget(ctx, dsm.NewTarget{Name: name, IQN: newIQN(name), CHAP: b.opts.chap, MaxSessions: 0})
 	if err == nil {
 		b.noteConformed(name)
 	}
@@ -191,20 +191,28 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	var mine []dsm.Target
 	var in []int64
 	for _, t := range targets {
-		if !slices.Contains(names, t.Name) {
+		if !slices.Contains(names, baseName(t.Name)) {
 			continue
 		}
-		mine = append(mine, t)
 		if l != nil && indexIn(t, l.UUID) > 0 {
+			if t, err = b.wear(ctx, t); err != nil {
+				return err
+			}
 			in = append(in, int64(t.ID))
 		}
+		mine = append(mine, t)
 	}
 	if err := b.unmap(ctx, l, in); err != nil {
 		return err
 	}
 	for _, t := range mine {
 		if len(t.Mapped) == 0 || len(t.Mapped) == 1 && slices.Contains(in, int64(t.ID)) {
-			if _, err := b.deleteIfEmpty(ctx, t.Name); err != nil {
+			deleted, err := b.deleteIfEmpty(ctx, t.Name)
+			if err == nil && !deleted { // somebody came back meanwhile
+				t.Mapped = nil
+				_, err = b.wear(ctx, t)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -218,10 +226,31 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 	var names []string
 	for _, t := range targets {
 		if indexIn(t, l.UUID) > 0 && b.isOurTarget(t.Name) {
-			names = append(names, t.Name)
+			names = append(names, baseName(t.Name))
 		}
 	}
 	return names, err
+}
+
+// wear renames a target that a LUN is about to leave, so that no other LUN gets the number. A node that was cut off while it
+// had the LUN mounted may not know yet: what it writes next would go to whichever LUN has the number then (it does, with the
+// kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. A target
+// that has no other LUN and nobody logged in is deleted instead, and one of a single volume gives its number to no other.
+func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
+	worn := baseName(t.Name) != t.Name
+	if worn || len(t.Mapped) == 1 && len(t.Sessions) == 0 || strings.HasPrefix(t.Name, "dozo."+b.pool+":") {
+		return t, nil
+	}
+	name := b.wornName(t)
+	err := b.nas.RenameTarget(ctx, int64(t.ID), name)
+	if errs.Is(err, errs.NotFound) {
+		return t, nil // it is gone, and its IQN with it
+	}
+	if err != nil {
+		return t, errs.E(errs.KindOf(err), "target %s: it has to be renamed before a LUN leaves it: %w", t.Name, err)
+	}
+	t.Name = name
+	return t, nil
 }
 
 // unmap takes a LUN out of targets. That it is out is looked up where the answer does not say so.
@@ -279,7 +308,7 @@ func (b *Backend) sweep(ctx context.Context, targets []dsm.Target) (swept bool, 
 		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || len(t.Sessions) > 0 {
 			continue
 		}
-		unlock, taken := b.lock(over, "sweep", t.Name) // does not wait
+		unlock, taken := b.lock(over, "sweep", baseName(t.Name)) // does not wait
 		if taken != nil {
 			continue
 		}

@@ -74,6 +74,45 @@ func TestAttachLUN(t *testing.T) {
 	}
 }
 
+// TestNumbersAreNotReused: of what a node still writes to a LUN that was taken from it, nothing arrives at the next LUN
+// that the node gets: that one has another number or another IQN, also where all of its targets were gone meanwhile.
+func TestNumbersAreNotReused(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{Model: dsmsim.Model{Name: "x", LUNs: 50, Targets: 4, SnapshotsPerLUN: 1, Shares: 1}})
+	p, ctx := b.open(nil), t.Context()
+	type place struct {
+		iqn string
+		lun int
+	}
+	had := map[place]backend.ID{}
+	attach := func(id backend.ID) {
+		t.Helper()
+		at := b.attach(p, id, node).ISCSI.Target
+		if before := had[place{at.IQN, at.LUN}]; before != "" && before != id {
+			t.Errorf("%s is number %d of %s, as %s was", id, at.LUN, at.IQN, before)
+		}
+		had[place{at.IQN, at.LUN}] = id
+	}
+	ids := []backend.ID{"a", "b", "c", "d"}
+	for _, id := range ids {
+		b.create(p, string(id))
+	}
+	for round := range 3 {
+		attach("a")
+		attach("b")
+		fine(t, p.Detach(ctx, "a", "n1"))
+		attach("c") // not where a was
+		attach("b") // stays where it is
+		fine(t, p.Detach(ctx, "c", "n1"))
+		attach("d")
+		fine(t, p.Detach(ctx, "b", ""))
+		fine(t, p.Detach(ctx, "d", "n1"))
+		if targets, err := b.nas.Targets(ctx); err != nil || len(targets) != 0 {
+			t.Errorf("round %d: %d targets are left, %v", round, len(targets), err)
+		}
+	}
+}
+
 // TestTargetStaysUnderItsSessions: whoever is logged in to a target that goes away tries to log in again for ever.
 func TestTargetStaysUnderItsSessions(t *testing.T) {
 	t.Parallel()

@@ -81,13 +81,17 @@ func TestNames(t *testing.T) {
 								t.Errorf("target %s of cluster %q is one of %q: %v", name, cluster, c, other.isOurTarget(name))
 							}
 						}
+						worn := b.wornName(dsm.Target{Name: name, ID: 1234567})
+						if baseName(worn) != name || !b.isOurTarget(worn) || b.nodeOf(worn) != b.nodeOf(name) || baseName(name) != name || dsm.CheckLUNName(worn) != nil {
+							t.Errorf("worn, target %s is called %s, and its base is %s", name, worn, baseName(worn))
+						}
 						said := b.nodeOf(name)
 						if said != "node "+node && said != "target "+name {
 							t.Errorf("target %s is said to be of %s", name, said)
 						}
-						access := backend.ISCSIAccess(dsm.WWID("fd993a34-1111-4222-8333-444455556666"), &backend.ISCSITarget{IQN: iqnPrefix + name, Portals: []string{"nas:3260"}})
-						if err := access.Check(); err != nil || len(iqnPrefix+name) > 128 || dsm.CheckLUNName(name) != nil {
-							t.Errorf("target %s: %v, %d characters", name, err, len(iqnPrefix+name))
+						access := backend.ISCSIAccess(dsm.WWID("fd993a34-1111-4222-8333-444455556666"), &backend.ISCSITarget{IQN: newIQN(name), Portals: []string{"nas:3260"}})
+						if err := access.Check(); err != nil || len(newIQN(name)) > 128 || dsm.CheckLUNName(name) != nil {
+							t.Errorf("target %s: %v, %d characters", name, err, len(newIQN(name)))
 						}
 					}
 				}

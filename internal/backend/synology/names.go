@@ -1,12 +1,16 @@
 package synology
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
 )
 
 // lunName is what a volume's LUN is called. IDs and pools are DNS labels, so it reads one way only, and has just what DSM
@@ -39,9 +43,32 @@ func (b *Backend) shareName(id backend.ID) string {
 const (
 	// iqnPrefix is that of all targets of a Synology.
 	iqnPrefix = "iqn.2000-01.com.synology:"
-	// maxTarget keeps the IQN within 128 characters, to which other drivers cut it off.
-	maxTarget = 100
+	// maxTarget keeps the IQN, which has iqnSuffix digits more, within 128 characters, to which other drivers cut it off.
+	maxTarget = 90
+	iqnSuffix = 8
 )
+
+// newIQN is that of a target that is made now. No two are the same: a node whose session outlived a target must not come
+// back to the next one of that name, where its numbers are other LUNs'.
+func newIQN(name string) string {
+	random := make([]byte, iqnSuffix/2)
+	rand.Read(random) // which never fails
+	return iqnPrefix + strings.ToLower(name) + "." + hex.EncodeToString(random)
+}
+
+// wornMark is before the identity of a worn target in its name; no name of a node or volume has a capital. See
+// [Backend.wear].
+const wornMark = ".W"
+
+var wornPart = regexp.MustCompile(`\.W[0-9]+(:|$)`)
+
+// wornName is what a target is called that gets no more LUNs.
+func (b *Backend) wornName(t dsm.Target) string {
+	return strings.TrimSuffix(t.Name, b.targetTail()) + wornMark + strconv.FormatInt(int64(t.ID), 10) + b.targetTail()
+}
+
+// baseName is what a target was called before it was worn.
+func baseName(target string) string { return wornPart.ReplaceAllString(target, "$1") }
 
 // targetName is that of the target by which a node reaches its volumes, or one of them. With a cluster's ID a hash of it
 // is in the name: a target has no description, and nodes of two clusters may have one name.
@@ -88,6 +115,7 @@ func (b *Backend) isOurTarget(name string) bool {
 
 // nodeOf says for people whose a target is: the node's name, or the target's if it cannot be read from it.
 func (b *Backend) nodeOf(target string) string {
+	target = baseName(target)
 	rest, ours := strings.CutPrefix(strings.TrimSuffix(target, b.targetTail()), "dozo."+b.pool)
 	if !ours || strings.HasPrefix(rest, ".:") {
 		return "target " + target

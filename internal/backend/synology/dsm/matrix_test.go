@@ -134,6 +134,8 @@ var changingTargets = []operation{
 			g, err := f.Target(c, "t")
 			return g.MaxSessions == 5, err
 		}},
+	{"Core.ISCSI.Target.set", false, func(c context.Context, f *fixture) error { return f.RenameTarget(c, f.target, "renamed") },
+		func(c context.Context, f *fixture) (bool, error) { _, err := f.Target(c, "renamed"); return there(err) }},
 	{"Core.ISCSI.Target.delete", false, func(c context.Context, f *fixture) error { return f.DeleteTarget(c, f.target) },
 		func(c context.Context, f *fixture) (bool, error) { _, err := f.Target(c, "t"); return gone(err) }},
 }

@@ -116,6 +116,11 @@ func (c *Client) SetTarget(ctx context.Context, id int64, maxSessions int, chap 
 	return c.onTarget(ctx, "set", id, chap.params(params{"max_sessions": maxSessions}))
 }
 
+// RenameTarget gives a target another name. Its IQN stays, and so do sessions.
+func (c *Client) RenameTarget(ctx context.Context, id int64, name string) error {
+	return c.onTarget(ctx, "set", id, params{"name": name})
+}
+
 // EnableTarget brings a target online.
 func (c *Client) EnableTarget(ctx context.Context, id int64) error {
 	return c.onTarget(ctx, "enable", id, params{})

@@ -80,7 +80,7 @@ func (b *Backend) targetName(node string, id backend.ID) string {
 	tail := b.targetTail()
 	if len(name)+len(tail) > maxTarget {
 		sum := sha256.Sum256([]byte(name))
-		name = "dozo." + b.pool + ".:" + hex.EncodeToString(sum[:10])
+		name = "dozo." + b.pool + ".:" + hex.EncodeToString(sum[:7])
 	}
 	return name + tail
 }

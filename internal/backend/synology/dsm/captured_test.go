@@ -45,7 +45,7 @@ func captured(t *testing.T, bodies map[string]string) (*Client, map[string]*http
 
 func TestCapturedAnswers(t *testing.T) {
 	c, _ := captured(t, map[string]string{
-		lunAPI + ".get": "lun_get", lunAPI + ".create": "lun_create", lunAPI + ".list_snapshot": "list_snapshot", lunAPI + ".set": "nothing",
+		lunAPI + ".get": "lun_get", lunAPI + ".create": "lun_create", lunAPI + ".list_snapshot": "list_snapshot", lunAPI + ".list": "lun_list", lunAPI + ".set": "nothing",
 		targetAPI + ".get": "target_get", targetAPI + ".create": "target_create", volumeAPI + ".list": "volume_list", volumeAPI + ".get": "volume_get",
 		interfaceAPI + ".list": "interfaces", nodeAPI + ".list": "nodes", systemAPI + ".info": "define", shareAPI + ".get": "share_get",
 		shareSnapshotAPI + ".create": "sharesnapshot_create", shareSnapshotAPI + ".list": "sharesnapshot_list", shareSnapshotAPI + ".delete": "sharesnapshot_delete",
@@ -66,6 +66,8 @@ func TestCapturedAnswers(t *testing.T) {
 	snaps, err := c.Snapshots(ctx, l.UUID)
 	same("Snapshots", []any{len(snaps), snaps[0].Status, snaps[1].Status, snaps[0].Created, snaps[0].Locked}, err,
 		[]any{2, Status("Healthy"), Status("Healthy"), Number(1742739365), Flag(true)})
+	luns, err := c.LUNsWithSnapshots(ctx)
+	same("LUNsWithSnapshots", []any{len(luns), luns[0].Snapshots, len(luns[1].Snapshots)}, err, []any{2, []Snapshot{{"fb388ec7-1111-4222-8333-444455556666", "SnapShot-1", l.UUID, "test", "user", "Healthy", 1 << 30, 1742739365, true}}, 0})
 	same("ResizeLUN", nil, c.ResizeLUN(ctx, l.UUID, 1), nil)
 	g, err := c.Target(ctx, "12")
 	same("Target", []any{g.IQN, g.MaxSessions, g.Mapped, g.Sessions[0].IP, g.Portals[0].Port}, err,

@@ -41,7 +41,7 @@ func TestWords(t *testing.T) {
 	b := newBed(t, dsmsim.Config{})
 	_, err := b.LUNs(t.Context())
 	fine(t, err)
-	for action, words := range map[dsmsim.Action]string{dsmsim.FloodDone: "more than 4194304 bytes", dsmsim.Page: "a page instead of JSON",
+	for action, words := range map[dsmsim.Action]string{dsmsim.FloodDone: "more than 8388608 bytes", dsmsim.Page: "a page instead of JSON",
 		dsmsim.BadGateway: "HTTP 502", dsmsim.BrokenDone: "broke off", dsmsim.TruncateDone: "cannot be read", dsmsim.EmptyDone: "empty", dsmsim.Redirect: "HTTP 302"} {
 		b.faults(dsmsim.Fault{Method: "list", Action: action})
 		_, err := b.LUNs(t.Context())

@@ -251,7 +251,7 @@ func TestAttachShareToNetworks(t *testing.T) {
 	b.attach(p, v.ID, backend.AttachRequest{Node: "n1"})
 	rules := b.rulesOf(p, v.ID)
 	for _, r := range rules {
-		if netip.MustParsePrefix(r.Client).Bits() == 0 || r.Privilege != "rw" || !bool(r.Insecure) || !bool(r.Async) {
+		if netip.MustParsePrefix(r.Client).Bits() == 0 || r.Privilege != "rw" || !bool(r.Insecure) || bool(r.Async) {
 			t.Errorf("rule %+v", r)
 		}
 	}

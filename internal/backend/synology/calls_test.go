@@ -160,7 +160,7 @@ func TestPlace(t *testing.T) {
 			fine(t, err)
 			got = l.Location + " " + l.Type
 			if thin := l.Type == dsm.TypeThin; l.HasAttr(dsm.AttrSnapshot) != thin || l.HasAttr(dsm.AttrUnmap) != thin ||
-				l.HasAttr(dsm.AttrFUA) != (c.with["fua"] == "true") || l.HasAttr(dsm.AttrSync) != (c.with["sync"] == "true") {
+				l.HasAttr(dsm.AttrFUA) != (c.with["fua"] == "true") || l.HasAttr(dsm.AttrSync) != (c.with["sync"] != "false") {
 				t.Errorf("%v: attributes %+v", c.with, l.DevAttribs)
 			}
 		}

@@ -74,6 +74,9 @@ func parseRecord(data []byte) (*record, error) {
 	if err := r.Access.Check(); err != nil {
 		return nil, errs.E(errs.Internal, "the stage record is damaged: %w", err)
 	}
+	if r.Inline != nil && r.Access.Local == nil {
+		return nil, errs.E(errs.Internal, "the stage record is damaged: a volume that was made for one pod is on the node, and this one is not")
+	}
 	if len(r.Targets) == 0 { // none is none: records are compared
 		r.Targets = nil
 	}

@@ -8,10 +8,23 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/test/lab"
 	"github.com/dozo-dev/dozo/test/lab/lio"
 )
 
 const key = "correct horse battery staple"
+
+// TestISCSIFormatting is one boot of a guest for what is never formatted, and what is formatted again.
+func TestISCSIFormatting(t *testing.T) {
+	lab.Long(t, "3 to 5 minutes")
+	if !lab.Run(t, guest()) {
+		return
+	}
+	lio.StartInitiator(t)
+	for name, test := range map[string]func(*testing.T, *bed){"encrypted": encrypted, "blank": blank, "interrupted": interrupted} {
+		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
+	}
+}
 
 // encrypted: LUKS on a disk whose marks are on itself.
 func encrypted(t *testing.T, b *bed) {

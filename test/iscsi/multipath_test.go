@@ -54,11 +54,7 @@ func TestMultipath(t *testing.T) {
 	if got := b.reasons(r); len(got) > 0 {
 		t.Errorf("health: %v", got)
 	}
-	if err := os.Remove("/sys/kernel/config/target/iscsi/" + iqn + "/tpgt_1/np/" + second); err != nil {
-		t.Fatal(err)
-	}
-	lab.Output(t, "ip", "address", "add", "127.0.0.2/32", "dev", "lo") // it was reached without
-	lab.Output(t, "ip", "route", "add", "blackhole", "127.0.0.2/32", "table", "local")
+	lab.Output(t, "iscsiadm", "-m", "node", "-T", iqn, "-p", second, "--logout")
 	b.eventually("one path is lost", func() bool { return slices.Contains(b.reasons(r), "PathLost") })
 	write(t, filepath.Join(r.Staging, "more"), "by one way")
 	read(t, filepath.Join(r.Staging, "data"), "by two ways")

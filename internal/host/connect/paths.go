@@ -214,6 +214,19 @@ func (c *Connector) fitMap(ctx context.Context, m multipathMap, paths []iscsi.Di
 	return nil
 }
 
+// removeMap waits for those who only look at a map: udev does each time that somebody who could write closes it.
+func (c *Connector) removeMap(ctx context.Context, m multipathMap) error {
+	for end := time.Now().Add(mapTimeout); ; time.Sleep(mapPoll) {
+		_, err := c.host.Run(ctx, host.Cmd{Op: "multipath.flush", Name: "multipath", Args: []string{"-f", m.name}, Timeout: multipathTimeout})
+		if _, ran := host.ExitCode(err); !ran || err == nil {
+			return err
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return errs.E(errs.InUse, "multipath map %s: cannot be removed: %w", m.name, err)
+		}
+	}
+}
+
 // removeMaps takes away the maps that are on disks which nobody uses any more.
 func (c *Connector) removeMaps(ctx context.Context, disks []iscsi.Disk) error {
 	for {
@@ -224,11 +237,7 @@ func (c *Connector) removeMaps(ctx context.Context, disks []iscsi.Disk) error {
 		if mounts, err := c.host.MountsOf(c.host.Dev(m.device)); err == nil && len(mounts) > 0 {
 			return errs.E(errs.InUse, "multipath map %s: is mounted at %s", m.name, mounts[0].MountPoint)
 		}
-		_, err = c.host.Run(ctx, host.Cmd{Op: "multipath.flush", Name: "multipath", Args: []string{"-f", m.name}, Timeout: multipathTimeout})
-		if code, ran := host.ExitCode(err); ran && code != 0 {
-			return errs.E(errs.InUse, "multipath map %s: cannot be removed: %w", m.name, err)
-		}
-		if err != nil {
+		if err := c.removeMap(ctx, *m); err != nil {
 			return err
 		}
 		if left, err := c.mapOf(disks); err != nil || left != nil && *left == *m {

@@ -66,6 +66,7 @@ type Harness struct {
 	Callers    int               // how many call at once where it is about races; 0: 32, each with a volume
 	Timeout    time.Duration     // for each law; 0: a minute
 	Thin       bool              // volumes use space as they are written: capacity does not tell what was created
+	Elected    bool              // only one process attaches at a time, as the leader of several: the storage cannot decide a race between two
 	Slack      int64             // bytes by which free space moves on its own, since others write there
 }
 

@@ -2,7 +2,9 @@ package synology
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -48,7 +50,8 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 	index := indexIn(g, l.UUID)
 	if index == 0 {
 		if index, err = b.mapInto(ctx, g, l, names, r); err != nil {
-			return backend.Access{}, err
+			_, left := b.deleteIfEmpty(ctx, g.Name)
+			return backend.Access{}, errors.Join(err, left)
 		}
 	}
 	return backend.ISCSIAccess(dsm.WWID(l.UUID), &backend.ISCSITarget{
@@ -243,10 +246,14 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	}
 	name := b.wornName(t)
 	err := b.nas.RenameTarget(ctx, int64(t.ID), name)
-	if errs.Is(err, errs.NotFound) {
-		return t, nil // it is gone, and its IQN with it
-	}
 	if err != nil {
+		now, look := b.nas.Target(ctx, strconv.FormatInt(int64(t.ID), 10))
+		if errs.Is(look, errs.NotFound) {
+			return t, nil // it is gone, and its IQN with it
+		}
+		if look == nil && baseName(now.Name) != now.Name {
+			return now, nil // somebody else was faster
+		}
 		return t, errs.E(errs.KindOf(err), "target %s: it has to be renamed before a LUN leaves it: %w", t.Name, err)
 	}
 	t.Name = name

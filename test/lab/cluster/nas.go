@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,18 +218,9 @@ func guestNAS(args []string) error {
 func (s *spec) assembleNAS() error {
 	n := nasSpec()
 	ctx := context.Background()
-	own, err := netip.ParsePrefix(n.address() + "/24")
-	if err != nil {
-		return err
-	}
 	return inOrder(
-		func() error { return ipBatch(ctx, "link set vec0 name "+nodeInterface) },
-		func() error { return nodeNetworkUp(ctx, s, n) },
-		func() error { return uml.KeepNetworkAwake(own, kickPeriod) },
-		func() error {
-			_, err := command{args: append([]string{"modprobe", "--all"}, nas.Modules()...), timeout: time.Minute}.run(ctx)
-			return err
-		},
+		func() error { return guestNetworkUp(ctx, s, n) },
+		func() error { return loadModules(ctx, nas.Modules()...) },
 		func() error { return serveAgent(n, s.pkiDir(), n.Name) },
 	)
 }
@@ -238,7 +228,7 @@ func (s *spec) assembleNAS() error {
 // startInitiator starts a node's iSCSI daemon, which machines with iSCSI disks
 // have running.
 func startInitiator(sup *supervisor) error {
-	if _, err := (command{args: []string{"modprobe", "--all", "iscsi_tcp", "sd_mod"}, timeout: time.Minute}).run(context.Background()); err != nil {
+	if err := loadModules(context.Background(), "iscsi_tcp", "sd_mod"); err != nil {
 		return err
 	}
 	if err := makeDirs("/", 0o755, "/run/lock/iscsi"); err != nil {

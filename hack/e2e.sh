@@ -74,7 +74,7 @@ export DOZO_E2E_LAB="$PWD/bin/lab"
 go -C test/e2e vet ./...
 rm -f "$out/e2e-timings.json"
 DOZO_E2E_TIMINGS=$out/e2e-timings.json go tool gotestsum --format testname --hide-summary=skipped --jsonfile "$out/e2e.json" \
-	--raw-command -- go -C test/e2e test -json -count=1 -timeout 60m -parallel "${DOZO_E2E_PARALLEL:-$parallel}" $smoke ./... || rc=$?
+	--raw-command -- go -C test/e2e test -json -count=1 -timeout 120m -parallel "${DOZO_E2E_PARALLEL:-$parallel}" $smoke ./... || rc=$?
 [ ! -e "$out/e2e-timings.json" ] || go -C test/e2e run ./cmd/results timings "$out/e2e-timings.json"
 [ -z "$smoke" ] || exit $rc
 

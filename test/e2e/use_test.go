@@ -246,9 +246,9 @@ func readWriteOncePod(b *bed) {
 
 // readOnly is the pod's choice: the volume is writable for others.
 func readOnly(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), timings.PVCBound, timings.PodRunning)
+	_, writer := b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("writer", dataFile, dataMiB)
-	b.start(b.pod("reader", "data", func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true }))
+	b.start(b.pod("reader", "data", onNode(writer.Spec.NodeName), func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true }))
 	b.verify("reader", dataFile, dataMiB, sum)
 	if _, err := b.tryExec("reader", "touch", dataDir+"/another"); err == nil || !strings.Contains(err.Error(), "Read-only") {
 		b.t.Errorf("a pod with readOnly writes: %v", err)

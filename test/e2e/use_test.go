@@ -77,15 +77,6 @@ func (b *bed) deviceSize(pod string) int64 {
 	return b.number(b.exec(pod, "blockdev", "--getsize64", blockDevice))
 }
 
-func (b *bed) number(s string) int64 {
-	b.t.Helper()
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return n
-}
-
 func expandInUse(b *bed) {
 	b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("pod", dataFile, dataMiB)

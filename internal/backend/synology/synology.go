@@ -71,6 +71,11 @@ func (b *Backend) Close() error {
 	return nil
 }
 
+// protocol is what a volume with these parameters of a class is reached by.
+func (b *Backend) protocol(parameters map[string]string) string {
+	return cmp.Or(parameters["protocol"], b.opts.protocol)
+}
+
 // thing is a volume as it is on the NAS: exactly one of lun and share is set.
 type thing struct {
 	lun   *dsm.LUN
@@ -198,7 +203,7 @@ func (b *Backend) things(ctx context.Context) ([]thing, error) {
 
 // Create is [backend.Backend].
 func (b *Backend) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
-	protocol := cmp.Or(r.Parameters["protocol"], b.opts.protocol)
+	protocol := b.protocol(r.Parameters)
 	t, err := b.find(ctx, r.ID)
 	switch {
 	case err == nil && (t.share != nil) != (protocol == nfs):

@@ -64,7 +64,13 @@ func (b *Backend) candidate(ctx context.Context, from string, r backend.Request)
 	if _, err := find(ctx, r.ID); errors.Is(err, errStranger) {
 		return thing{}, false, errs.E(errs.Exists, "name %q: the NAS has a %w; rename or delete it there, or choose another name", r.Name, err)
 	}
-	return t, false, look(ctx, &t, r)
+	err = look(ctx, &t, r)
+	if errs.Is(err, errs.NotFound) { // unless another process was faster
+		if now, again := find(ctx, r.ID); again == nil && now.mark.From == from {
+			return now, true, nil
+		}
+	}
+	return t, false, err
 }
 
 // renamed is what a candidate will be.

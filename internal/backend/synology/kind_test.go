@@ -2,8 +2,10 @@ package synology_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,6 +228,33 @@ func TestImportKilledInBetween(t *testing.T) {
 	fine(t, b.nas.UnmapLUN(ctx, uuid, target))
 	_, err = p.Import(ctx, "data", request("n"))
 	fine(t, err)
+}
+
+// TestImportAtOnce: processes that import the same at once all get the one volume.
+func TestImportAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	for n := range 10 {
+		name := fmt.Sprintf("data-%d", n)
+		_, err := b.nas.CreateLUN(t.Context(), dsm.NewLUN{Name: name, Location: "/volume1", Type: dsm.TypeThin, Size: 5 << 20})
+		fine(t, err)
+		fine(t, b.nas.CreateShare(t.Context(), dsm.NewShare{Name: name, VolumePath: "/volume1", QuotaMB: 5}))
+		var wg sync.WaitGroup
+		for range 4 {
+			p := b.open(nil)
+			wg.Go(func() {
+				lun, err := p.Import(t.Context(), name, request("lun-"+name))
+				share, err2 := p.Import(t.Context(), name, request("share-"+name, shared))
+				if err != nil || err2 != nil || lun.Access.ISCSI == nil || share.Access.Mount == nil {
+					t.Errorf("%+v, %v; %+v, %v", lun, err, share, err2)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if all := b.left(); len(all) != 21 {
+		t.Errorf("there are %v", all)
+	}
 }
 
 // TestCheck: what is wrong with the NAS's volume is wrong with the volumes in it.

@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -30,6 +31,10 @@ type Turns struct {
 	Turns []Turn
 	Left  func() []string // what an empty pool has not; in the end it must be empty
 	Show  func() string   // what the storage looks like, after a failure
+	// Exact wants what is Left to be the same after each undoing, and after each repetition of what was killed.
+	Exact bool
+	// Every is which points are tried, of all turns: each so manyth. 0: all.
+	Every int
 }
 
 // fractions of its usual time are when a program is killed.
@@ -82,20 +87,21 @@ func TryTurns(t *testing.T, p Turns) {
 			t.Errorf("in the end there is\n\t%s", strings.Join(left, "\n\t"))
 		}
 	}
-	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d points, %d recovered\n",
-		t.Name(), len(p.Turns), r.effects, r.points, r.points-r.failed)
+	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d of %d points, %d recovered\n",
+		t.Name(), len(p.Turns), r.effects, r.tried, r.points, r.tried-r.failed)
 }
 
 type turning struct {
-	t                       *testing.T
-	p                       Turns
-	dir                     string
-	effects, points, failed int
+	t                              *testing.T
+	p                              Turns
+	dir                            string
+	effects, points, tried, failed int
 }
 
 // turn makes one turn: once without a crash, then at each point.
 func (r *turning) turn(n int) {
 	turn := r.p.Turns[n]
+	before := r.left()
 	effects, err := r.make(n)
 	if err != nil {
 		r.t.Fatalf("%s without a crash: %v", turn.Name, err)
@@ -107,21 +113,44 @@ func (r *turning) turn(n int) {
 	if len(effects) == 0 {
 		r.t.Fatalf("%s has no effects: a crash test of nothing", turn.Name)
 	}
+	after := r.left()
 	for _, o := range killAt(n, effects) {
+		r.points++
+		if r.p.Every > 0 && r.points%r.p.Every != 0 {
+			continue
+		}
 		if err := r.undo(n); err != nil {
 			r.t.Fatalf("undo %s: %v", turn.Name, err)
 		}
-		r.points++
+		r.tried++
 		where := fmt.Sprintf("%s: killed %s %s (effect %d)", turn.Name, o.Phase, effects[o.At-1].Op, o.At)
-		if err := r.kill(o); err != nil {
+		err := r.same("undone before", before)
+		if err == nil {
+			err = r.kill(o)
+		}
+		if _, again := r.make(n); again != nil {
+			err = errors.Join(err, fmt.Errorf("afterwards: %w\n%s", again, r.p.Show()))
+		}
+		if err = errors.Join(err, r.same("in the end", after)); err != nil {
 			r.failed++
 			r.t.Errorf("%s: %v", where, err)
 		}
-		if _, err := r.make(n); err != nil {
-			r.failed++
-			r.t.Errorf("%s: afterwards: %v\n%s", where, err, r.p.Show())
-		}
 	}
+}
+
+func (r *turning) left() []string {
+	if !r.p.Exact {
+		return nil
+	}
+	return r.p.Left()
+}
+
+// same compares what there is with what there should be.
+func (r *turning) same(when string, want []string) error {
+	if got := r.left(); !slices.Equal(got, want) {
+		return fmt.Errorf("%s there is\n\t%s\nand should be\n\t%s", when, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	return nil
 }
 
 // killAt are the points of a call. What is before an effect is after the one that came before it.

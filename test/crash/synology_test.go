@@ -1,0 +1,317 @@
+package crash
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology"
+	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
+	"github.com/dozo-dev/dozo/internal/host/iscsi"
+	"github.com/dozo-dev/dozo/internal/node"
+	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/test/dsmsim"
+	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
+	"github.com/dozo-dev/dozo/test/lab"
+)
+
+// The NAS of a test, as its processes are told of it.
+const (
+	nasURL = "DOZO_CRASH_NAS"
+	nasCA  = "DOZO_CRASH_NAS_CA"
+)
+
+const (
+	chapUser     = "dozo"
+	chapPassword = "a-password-of-chap"
+	copySize     = 1 << 30 // of copies, larger than what they are of will ever be
+	growth       = 16 * mib
+)
+
+// TestSynology kills the whole driver of a NAS, what its controller does at the NAS and what its node does with the volumes.
+func TestSynology(t *testing.T) { synologyLives(t, 8) }
+
+// TestSynologyEverywhere does so at every point.
+func TestSynologyEverywhere(t *testing.T) {
+	lab.Long(t, "10 to 20 minutes")
+	synologyLives(t, 0)
+}
+
+func synologyLives(t *testing.T, every int) {
+	if os.Getenv(orderVariable) == "" { // a process of a run is in the guest that is running
+		if !lab.Run(t, naslab.Guest()) {
+			return
+		}
+		lab.StartInitiator(t)
+		nas := naslab.Start(t, dsmsim.Config{CSRF: true, CreateLock: 100 * time.Millisecond, CloneLock: 100 * time.Millisecond, DeleteLag: 100 * time.Millisecond})
+		t.Setenv(nasURL, nas.Server.URL)
+		t.Setenv(nasCA, string(nas.Server.CA()))
+	}
+	t.Run("lun", func(t *testing.T) { tryNAS(t, "iscsi", lunTurns(), every) })
+	t.Run("share", func(t *testing.T) { tryNAS(t, "nfs", shareTurns(), every) })
+}
+
+func tryNAS(t *testing.T, protocol string, turns []Turn, every int) {
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM([]byte(os.Getenv(nasCA)))
+	f := newFront(t, os.Getenv(nasURL), &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}})
+	dir := ""
+	open := func(ctx context.Context, h *host.Host, at string) (Driver, error) {
+		dir = at
+		return openNAS(ctx, h, at, f, protocol)
+	}
+	left := func() []string { return leftOfNAS(t, dir) }
+	TryTurns(t, Turns{Open: open, Turns: turns, Left: left, Exact: true, Every: every,
+		Show: func() string { return strings.Join(left(), "\n") }})
+}
+
+// openNAS starts a controller and a node with a pool on the NAS behind a front.
+func openNAS(ctx context.Context, h *host.Host, dir string, f *front, protocol string) (Driver, error) {
+	for _, d := range []string{filepath.Join(dir, "staging"), filepath.Join(dir, "pod")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return Driver{}, err
+		}
+	}
+	f.host.Store(h)
+	quiet := slog.New(slog.DiscardHandler)
+	set, err := pool.OpenSet(ctx, []backend.Kind{synology.Kind()}, []pool.Spec{{Name: "p", Kind: synology.KindName,
+		Options: map[string]string{"url": f.URL, "ca": f.ca(), "protocol": protocol, "allow": "127.0.0.0/8"},
+		Secrets: pool.Secrets{"username": []byte(naslab.Account), "password": []byte(naslab.Password),
+			iscsi.SecretUser: []byte(chapUser), iscsi.SecretPassword: []byte(chapPassword)},
+	}}, pool.Options{Log: quiet})
+	if err != nil {
+		return Driver{}, err
+	}
+	n, err := node.New(h, set, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: quiet})
+	return Driver{Host: h, Pool: set.All()[0], Node: n, Dir: dir}, err
+}
+
+// random is what is another one each time: numbers of devices and of worn targets, and names of targets and claims.
+var random = regexp.MustCompile(`\.W[0-9]+|[0-9a-f]{8,}|[0-9:]+$`)
+
+// leftOfNAS lists what the NAS and the node have, without what is random.
+func leftOfNAS(t *testing.T, dir string) (all []string) {
+	ctx := context.Background()
+	c, err := dsm.New(dsm.Config{URL: os.Getenv(nasURL), CA: []byte(os.Getenv(nasCA)),
+		Credentials: dsm.Credentials{Account: naslab.Account, Password: dsm.NewSecret(naslab.Password)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	luns, err := c.LUNsWithSnapshots(ctx)
+	for _, l := range luns {
+		all = append(all, "LUN "+l.Name)
+		for _, s := range l.Snapshots {
+			all = append(all, "snapshot "+s.Name+" of LUN "+l.Name)
+		}
+	}
+	targets, err2 := c.Targets(ctx)
+	for _, at := range targets {
+		all = append(all, fmt.Sprintf("target %s with %d LUNs, %d sessions", random.ReplaceAllString(at.Name, ""), len(at.Mapped), len(at.Sessions)))
+	}
+	shares, err3 := c.Shares(ctx)
+	for _, s := range shares {
+		rules, err := c.NFSRules(ctx, s.Name)
+		err3 = errors.Join(err3, err)
+		all = append(all, fmt.Sprintf("share %s with %d rules", s.Name, len(rules)))
+	}
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range append(lab.InitiatorLeft(), hosttest.Left(t, dir)...) {
+		if !slices.Contains([]string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}, what) {
+			all = append(all, random.ReplaceAllString(what, ""))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// netUse is a volume on a NAS as a pod uses it.
+type netUse struct{ use }
+
+func (u netUse) accessFile(d Driver) string { return filepath.Join(d.Dir, "access-"+u.name) }
+
+// attach admits the node, and keeps what it is told as Kubernetes does, in a VolumeAttachment.
+func (u netUse) attach(ctx context.Context, d Driver) error {
+	a, err := d.Pool.Attach(ctx, backend.ID(u.name), backend.AttachRequest{Node: "n1", Addresses: []string{"10.0.0.1"}, Shared: u.isShare()})
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(u.accessFile(d), text, 0o600)
+}
+
+func (u netUse) isShare() bool { return u.fs == "" }
+
+func (u netUse) detach(ctx context.Context, d Driver) error {
+	if err := d.Pool.Detach(ctx, backend.ID(u.name), "n1"); err != nil {
+		return err
+	}
+	if err := os.Remove(u.accessFile(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (u netUse) stage(ctx context.Context, d Driver) error {
+	text, err := os.ReadFile(u.accessFile(d))
+	if err != nil {
+		return err
+	}
+	r := node.StageRequest{Volume: u.handle(), Staging: u.staging(d), FSType: u.fs}
+	if err := json.Unmarshal(text, &r.Access); err != nil {
+		return err
+	}
+	if !u.isShare() {
+		r.Secrets = map[string]string{iscsi.SecretUser: chapUser, iscsi.SecretPassword: chapPassword}
+	}
+	if err := os.Mkdir(u.staging(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return d.Node.Stage(ctx, r)
+}
+
+// goalFile is where it is kept how large a volume is to be, as in a claim.
+const goalFile = "goal"
+
+func (u netUse) goal(d Driver) int64 {
+	text, _ := os.ReadFile(filepath.Join(d.Dir, goalFile))
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return u.size + growth
+	}
+	return n
+}
+
+// grow makes a volume that is in use as large as it is to be.
+func (u netUse) grow(ctx context.Context, d Driver) error {
+	goal := u.goal(d)
+	v, err := d.Pool.Expand(ctx, backend.ID(u.name), goal, 0)
+	if err != nil || v.Size != goal {
+		return errors.Join(err, fmt.Errorf("%s has %d bytes and is to have %d", u.name, v.Size, goal))
+	}
+	if u.isShare() {
+		return nil // its size is a quota, which the node does not see
+	}
+	return u.use.expand(goal).Do(ctx, d)
+}
+
+// want is what undoes grow: more is wanted than there is.
+func (u netUse) want(_ context.Context, d Driver) error {
+	return os.WriteFile(filepath.Join(d.Dir, goalFile), []byte(strconv.FormatInt(u.goal(d)+growth, 10)), 0o600)
+}
+
+// inOrder makes calls one after the other.
+func inOrder(all ...do) do {
+	return func(ctx context.Context, d Driver) error {
+		for _, f := range all {
+			if err := f(ctx, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// use attaches and mounts it, and undoes that.
+func (u netUse) begin() do { return inOrder(u.attach, u.stage, u.publish().Do) }
+func (u netUse) end() do   { return inOrder(u.unpublish().Do, u.unstage().Do, u.detach) }
+
+// holds is that it has the data, seen from a pod.
+func (u netUse) holds() do { return inOrder(u.begin(), u.verify().Do, u.end()) }
+
+func made(name string, f do) Turn { return Turn{Step: step(name, f), Made: true} }
+
+// reversible is a call that undo undoes, and the other way round.
+func reversible(name string, f, undo do) Turn { return Turn{Step: step(name, f), Undo: undo} }
+
+// inUse are the calls from an attached volume with nothing on it to one that is mounted, and has data and its final size.
+func (u netUse) inUse() []Turn {
+	grown := reversible("expand", u.grow, u.want)
+	grown.Check = u.verify().Do
+	return []Turn{
+		reversible("stage", u.stage, u.unstage().Do),
+		reversible("publish", u.publish().Do, u.unpublish().Do),
+		made("write", u.write().Do),
+		grown,
+	}
+}
+
+// outOfUse are the calls from there to no volume.
+func (u netUse) outOfUse() []Turn {
+	staged := reversible("unpublish", u.unpublish().Do, u.publish().Do)
+	return []Turn{
+		made("verify", u.verify().Do),
+		staged,
+		reversible("unstage", u.unstage().Do, u.stage),
+		reversible("detach", u.detach, u.attach),
+		made("look at the data", u.holds()),
+		reversible("delete", u.delete().Do, u.create(backend.Source{}).Do),
+	}
+}
+
+// copies are the calls that make a copy and delete it.
+func (u netUse) copies(name string, s backend.Source) []Turn {
+	create := u.create(s).Do
+	whole := reversible(name, create, u.delete().Do)
+	whole.Check = u.holds()
+	return []Turn{whole, reversible("delete what was made by "+name, u.delete().Do, create)}
+}
+
+// lunTurns are those of a LUN and its copies.
+func lunTurns() []Turn {
+	v, other := netUse{use{"v", "ext4", 64 * mib}}, netUse{use{"other", "ext4", 64 * mib}}
+	copied := netUse{use{"copied", "ext4", copySize}}
+	return slices.Concat(
+		[]Turn{
+			reversible("create", v.create(backend.Source{}).Do, v.delete().Do),
+			reversible("attach", v.attach, v.detach),
+			made("create another", other.create(backend.Source{}).Do),
+			made("attach the other", other.attach),
+			// The target is worn, since one of its LUNs stays.
+			reversible("detach the other", other.detach, inOrder(v.detach, other.attach, v.attach)),
+			made("delete the other", other.delete().Do),
+		},
+		v.inUse(),
+		[]Turn{reversible("snapshot", snapshot("s", "v"), deleteSnapshot("s"))},
+		copied.copies("restore", backend.Source{Snapshot: "s"}),
+		copied.copies("clone", backend.Source{Volume: "v"}),
+		[]Turn{reversible("delete the snapshot", deleteSnapshot("s"), snapshot("s", "v"))},
+		v.outOfUse(),
+	)
+}
+
+// shareTurns are those of a share and its clone; of shares there are no snapshots.
+func shareTurns() []Turn {
+	v, copied := netUse{use{"v", "", 64 * mib}}, netUse{use{"copied", "", copySize}}
+	return slices.Concat(
+		[]Turn{
+			reversible("create", v.create(backend.Source{}).Do, v.delete().Do),
+			reversible("attach", v.attach, v.detach),
+		},
+		v.inUse(),
+		copied.copies("clone", backend.Source{Volume: "v"}),
+		v.outOfUse(),
+	)
+}

@@ -1,0 +1,88 @@
+package synology_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dozo-dev/dozo/test/lab"
+	"github.com/dozo-dev/dozo/test/synology"
+)
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put writes a file that is there when the NAS has it.
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	ok(t, err)
+	_, err = f.WriteString(text)
+	ok(t, err)
+	ok(t, f.Sync())
+	ok(t, f.Close())
+}
+
+func expect(t *testing.T, path, text string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != text {
+		t.Errorf("%s: read %q, %v; want %q", path, got, err, text)
+	}
+}
+
+// TestLife is one boot of a guest for all of it.
+func TestLife(t *testing.T) {
+	if !lab.Run(t, synology.Guest()) {
+		return
+	}
+	t.Run("first", first)
+}
+
+// first is a volume of each sort, from its creation to its end.
+func first(t *testing.T) {
+	b := synology.Start(t, synology.Options{})
+	c := b.Cluster()
+	for _, kind := range []string{"ext4", "xfs", "nfs"} {
+		claim := synology.Claim{Name: "pvc-" + kind, Size: gib, FS: kind}
+		if kind == "nfs" {
+			claim.Parameters = map[string]string{"protocol": "nfs"}
+		}
+		v := c.Create(claim)
+		for _, node := range []string{synology.Node1, synology.Node2} {
+			at := filepath.Join(v.Use(node, "a"), "data")
+			if node == synology.Node1 {
+				put(t, at, "kept")
+			}
+			expect(t, at, "kept")
+			findsAll(t, b, kind)
+			v.Leave(node, "a")
+		}
+		v.Delete()
+	}
+}
+
+// findsAll fails unless the search for what is left finds all that there is of a volume in use: a search that finds nothing proves
+// nothing.
+func findsAll(t *testing.T, b *synology.Bed, kind string) {
+	t.Helper()
+	want := []string{"LUN dozo.", "target dozo.", "target/iscsi/", "target/core/", "@iSCSI/", "loop device", "iscsi_session/", "scsi_device/", "nodes/iqn.", ".iscsi"}
+	if kind == "nfs" {
+		want = []string{"share dz-", "/volume1/dz-", "nfsd.export", "nfsd.fh"}
+	}
+	left := strings.Join(b.Left(), "\n")
+	for _, what := range append(want, "mount /", "mount n", ".json") {
+		if !strings.Contains(left, what) {
+			t.Errorf("a volume is in use, and no %q is found:\n%s", what, left)
+		}
+	}
+}

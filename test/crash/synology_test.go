@@ -21,28 +21,22 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology"
-	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
-	"github.com/dozo-dev/dozo/internal/host/iscsi"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
 	"github.com/dozo-dev/dozo/test/lab"
+	nas "github.com/dozo-dev/dozo/test/synology"
 )
 
-// The NAS of a test, as its processes are told of it.
-const (
-	nasURL = "DOZO_CRASH_NAS"
-	nasCA  = "DOZO_CRASH_NAS_CA"
-)
+// nasOptions has the options of a pool on the test's NAS, for the processes of its runs.
+const nasOptions = "DOZO_CRASH_NAS"
 
 const (
-	chapUser     = "dozo"
-	chapPassword = "a-password-of-chap"
-	copySize     = 1 << 30 // of copies, larger than what they are of will ever be
-	growth       = 16 * mib
+	copySize = 1 << 30 // of copies, larger than what they are of will ever be
+	growth   = 16 * mib
 )
 
 // TestSynology kills the whole driver of a NAS, what its controller does at the NAS and what its node does with the volumes.
@@ -55,88 +49,72 @@ func TestSynologyEverywhere(t *testing.T) {
 }
 
 func synologyLives(t *testing.T, every int) {
-	if os.Getenv(orderVariable) == "" { // a process of a run is in the guest that is running
-		if !lab.Run(t, naslab.Guest()) {
+	var bed *nas.Bed
+	if os.Getenv(orderVariable) == "" { // a process of a run is in the guest already
+		if !lab.Run(t, nas.Guest()) {
 			return
 		}
-		lab.StartInitiator(t)
-		nas := naslab.Start(t, dsmsim.Config{CSRF: true, CreateLock: 100 * time.Millisecond, CloneLock: 100 * time.Millisecond, DeleteLag: 100 * time.Millisecond})
-		t.Setenv(nasURL, nas.Server.URL)
-		t.Setenv(nasCA, string(nas.Server.CA()))
+		bed = nas.Start(t, nas.Options{NAS: dsmsim.Config{
+			CSRF: true, CreateLock: 100 * time.Millisecond, CloneLock: 100 * time.Millisecond, DeleteLag: 100 * time.Millisecond}})
+		text, err := json.Marshal(bed.Spec.Options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(nasOptions, string(text))
+		t.Cleanup(bed.ExpireSessions) // those of who was killed would end when they had been idle
 	}
-	t.Run("lun", func(t *testing.T) { tryNAS(t, "iscsi", lunTurns(), every) })
-	t.Run("share", func(t *testing.T) { tryNAS(t, "nfs", shareTurns(), every) })
+	t.Run("lun", func(t *testing.T) { tryNAS(t, bed, "iscsi", lunTurns(), every) })
+	t.Run("share", func(t *testing.T) { tryNAS(t, bed, "nfs", shareTurns(), every) })
 }
 
-func tryNAS(t *testing.T, protocol string, turns []Turn, every int) {
+// tryNAS tries turns with the pool of a bed, which processes of runs have not.
+func tryNAS(t *testing.T, bed *nas.Bed, protocol string, turns []Turn, every int) {
+	options := map[string]string{}
+	if err := json.Unmarshal([]byte(os.Getenv(nasOptions)), &options); err != nil {
+		t.Fatal(err)
+	}
 	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM([]byte(os.Getenv(nasCA)))
-	f := newFront(t, os.Getenv(nasURL), &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}})
-	dir := ""
-	open := func(ctx context.Context, h *host.Host, at string) (Driver, error) {
-		dir = at
-		return openNAS(ctx, h, at, f, protocol)
+	trusted.AppendCertsFromPEM([]byte(options["ca"]))
+	f := newFront(t, options["url"], &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}})
+	options["url"], options["ca"], options["protocol"] = f.URL, f.ca(), protocol
+	open := func(ctx context.Context, h *host.Host, dir string) (Driver, error) {
+		f.host.Store(h)
+		return openNAS(ctx, h, dir, options)
 	}
-	left := func() []string { return leftOfNAS(t, dir) }
-	TryTurns(t, Turns{Open: open, Turns: turns, Left: left, Exact: true, Every: every,
-		Show: func() string { return strings.Join(left(), "\n") }})
+	TryTurns(t, Turns{Open: open, Turns: turns, Exact: true, Every: every,
+		Left: func(dir string) []string { return leftOnNAS(t, bed, dir) },
+		Show: func() string { return strings.Join(bed.Things(), "\n") }})
 }
 
-// openNAS starts a controller and a node with a pool on the NAS behind a front.
-func openNAS(ctx context.Context, h *host.Host, dir string, f *front, protocol string) (Driver, error) {
+// openNAS starts a controller and a node with a pool on a NAS.
+func openNAS(ctx context.Context, h *host.Host, dir string, options map[string]string) (Driver, error) {
 	for _, d := range []string{filepath.Join(dir, "staging"), filepath.Join(dir, "pod")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return Driver{}, err
 		}
 	}
-	f.host.Store(h)
+	secrets := pool.Secrets{"username": []byte(naslab.Account), "password": []byte(naslab.Password)}
+	for key, value := range nas.NodeSecret() {
+		secrets[key] = []byte(value)
+	}
 	quiet := slog.New(slog.DiscardHandler)
-	set, err := pool.OpenSet(ctx, []backend.Kind{synology.Kind()}, []pool.Spec{{Name: "p", Kind: synology.KindName,
-		Options: map[string]string{"url": f.URL, "ca": f.ca(), "protocol": protocol, "allow": "127.0.0.0/8"},
-		Secrets: pool.Secrets{"username": []byte(naslab.Account), "password": []byte(naslab.Password),
-			iscsi.SecretUser: []byte(chapUser), iscsi.SecretPassword: []byte(chapPassword)},
-	}}, pool.Options{Log: quiet})
+	set, err := pool.OpenSet(ctx, []backend.Kind{synology.Kind()}, []pool.Spec{{Name: "p", Kind: synology.KindName, Options: options, Secrets: secrets}},
+		pool.Options{Log: quiet})
 	if err != nil {
 		return Driver{}, err
 	}
-	n, err := node.New(h, set, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: quiet})
+	n, err := node.New(h, set, node.Options{Name: nas.Node1, StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: quiet})
 	return Driver{Host: h, Pool: set.All()[0], Node: n, Dir: dir}, err
 }
 
-// random is what is another one each time: numbers of devices and of worn targets, and names of targets and claims.
-var random = regexp.MustCompile(`\.W[0-9]+|[0-9a-f]{8,}|[0-9:]+$`)
+// random is what is another one each time: identities and numbers.
+var random = regexp.MustCompile(`\.W[0-9]+|[0-9a-f-]{8,}|[0-9]+`)
 
-// leftOfNAS lists what the NAS and the node have, without what is random.
-func leftOfNAS(t *testing.T, dir string) (all []string) {
-	ctx := context.Background()
-	c, err := dsm.New(dsm.Config{URL: os.Getenv(nasURL), CA: []byte(os.Getenv(nasCA)),
-		Credentials: dsm.Credentials{Account: naslab.Account, Password: dsm.NewSecret(naslab.Password)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(ctx)
-	luns, err := c.LUNsWithSnapshots(ctx)
-	for _, l := range luns {
-		all = append(all, "LUN "+l.Name)
-		for _, s := range l.Snapshots {
-			all = append(all, "snapshot "+s.Name+" of LUN "+l.Name)
-		}
-	}
-	targets, err2 := c.Targets(ctx)
-	for _, at := range targets {
-		all = append(all, fmt.Sprintf("target %s with %d LUNs, %d sessions", random.ReplaceAllString(at.Name, ""), len(at.Mapped), len(at.Sessions)))
-	}
-	shares, err3 := c.Shares(ctx)
-	for _, s := range shares {
-		rules, err := c.NFSRules(ctx, s.Name)
-		err3 = errors.Join(err3, err)
-		all = append(all, fmt.Sprintf("share %s with %d rules", s.Name, len(rules)))
-	}
-	if err := errors.Join(err, err2, err3); err != nil {
-		t.Fatal(err)
-	}
-	for _, what := range append(lab.InitiatorLeft(), hosttest.Left(t, dir)...) {
-		if !slices.Contains([]string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}, what) {
+// leftOnNAS lists what the NAS and the node have, but for what is random, what its NFS server happens to remember, and what
+// is there between runs.
+func leftOnNAS(t *testing.T, bed *nas.Bed, dir string) (all []string) {
+	for _, what := range slices.Concat(bed.Things(), naslab.Left(t), hosttest.Left(t, dir)) {
+		if !strings.HasPrefix(what, "nfsd.") && !slices.Contains([]string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}, what) {
 			all = append(all, random.ReplaceAllString(what, ""))
 		}
 	}
@@ -151,7 +129,11 @@ func (u netUse) accessFile(d Driver) string { return filepath.Join(d.Dir, "acces
 
 // attach admits the node, and keeps what it is told as Kubernetes does, in a VolumeAttachment.
 func (u netUse) attach(ctx context.Context, d Driver) error {
-	a, err := d.Pool.Attach(ctx, backend.ID(u.name), backend.AttachRequest{Node: "n1", Addresses: []string{"10.0.0.1"}, Shared: u.isShare()})
+	addresses, err := nas.Nodes(ctx, nas.Node1)
+	if err != nil {
+		return err
+	}
+	a, err := d.Pool.Attach(ctx, backend.ID(u.name), backend.AttachRequest{Node: nas.Node1, Addresses: addresses, Shared: u.isShare()})
 	if err != nil {
 		return err
 	}
@@ -165,7 +147,7 @@ func (u netUse) attach(ctx context.Context, d Driver) error {
 func (u netUse) isShare() bool { return u.fs == "" }
 
 func (u netUse) detach(ctx context.Context, d Driver) error {
-	if err := d.Pool.Detach(ctx, backend.ID(u.name), "n1"); err != nil {
+	if err := d.Pool.Detach(ctx, backend.ID(u.name), nas.Node1); err != nil {
 		return err
 	}
 	if err := os.Remove(u.accessFile(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -179,12 +161,9 @@ func (u netUse) stage(ctx context.Context, d Driver) error {
 	if err != nil {
 		return err
 	}
-	r := node.StageRequest{Volume: u.handle(), Staging: u.staging(d), FSType: u.fs}
+	r := node.StageRequest{Volume: u.handle(), Staging: u.staging(d), FSType: u.fs, Secrets: nas.NodeSecret()}
 	if err := json.Unmarshal(text, &r.Access); err != nil {
 		return err
-	}
-	if !u.isShare() {
-		r.Secrets = map[string]string{iscsi.SecretUser: chapUser, iscsi.SecretPassword: chapPassword}
 	}
 	if err := os.Mkdir(u.staging(d), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -250,8 +229,11 @@ func reversible(name string, f, undo do) Turn { return Turn{Step: step(name, f),
 func (u netUse) inUse() []Turn {
 	grown := reversible("expand", u.grow, u.want)
 	grown.Check = u.verify().Do
+	blank := inOrder(u.unstage().Do, u.detach, u.delete().Do, u.create(backend.Source{}).Do, u.attach)
 	return []Turn{
-		reversible("stage", u.stage, u.unstage().Do),
+		reversible("stage", u.stage, blank),
+		made("unstage it", u.unstage().Do),
+		reversible("stage what is formatted", u.stage, u.unstage().Do),
 		reversible("publish", u.publish().Do, u.unpublish().Do),
 		made("write", u.write().Do),
 		grown,
@@ -260,10 +242,9 @@ func (u netUse) inUse() []Turn {
 
 // outOfUse are the calls from there to no volume.
 func (u netUse) outOfUse() []Turn {
-	staged := reversible("unpublish", u.unpublish().Do, u.publish().Do)
 	return []Turn{
 		made("verify", u.verify().Do),
-		staged,
+		reversible("unpublish", u.unpublish().Do, u.publish().Do),
 		reversible("unstage", u.unstage().Do, u.stage),
 		reversible("detach", u.detach, u.attach),
 		made("look at the data", u.holds()),

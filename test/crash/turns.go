@@ -29,8 +29,8 @@ type Turn struct {
 type Turns struct {
 	Open  func(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	Turns []Turn
-	Left  func() []string // what an empty pool has not; in the end it must be empty
-	Show  func() string   // what the storage looks like, after a failure
+	Left  func(dir string) []string // what an empty pool has not; in the end it must be empty
+	Show  func() string             // what the storage looks like, after a failure
 	// Exact wants what is Left to be the same after each undoing, and after each repetition of what was killed.
 	Exact bool
 	// Every is which points are tried, of all turns: each so manyth. 0: all.
@@ -83,7 +83,7 @@ func TryTurns(t *testing.T, p Turns) {
 		r.turn(n)
 	}
 	if p.Left != nil {
-		if left := p.Left(); len(left) > 0 {
+		if left := p.Left(r.dir); len(left) > 0 {
 			t.Errorf("in the end there is\n\t%s", strings.Join(left, "\n\t"))
 		}
 	}
@@ -142,7 +142,7 @@ func (r *turning) left() []string {
 	if !r.p.Exact {
 		return nil
 	}
-	return r.p.Left()
+	return r.p.Left(r.dir)
 }
 
 // same compares what there is with what there should be.

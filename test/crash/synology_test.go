@@ -225,16 +225,23 @@ func made(name string, f do) Turn { return Turn{Step: step(name, f), Made: true}
 // reversible is a call that undo undoes, and the other way round.
 func reversible(name string, f, undo do) Turn { return Turn{Step: step(name, f), Undo: undo} }
 
+// revocable is one that may be undone when it was cut short, and not repeated.
+func revocable(name string, f, undo do) Turn {
+	r := reversible(name, f, undo)
+	r.GivenUp = true
+	return r
+}
+
 // inUse are the calls from an attached volume with nothing on it to one that is mounted, and has data and its final size.
 func (u netUse) inUse() []Turn {
 	grown := reversible("expand", u.grow, u.want)
 	grown.Check = u.verify().Do
 	blank := inOrder(u.unstage().Do, u.detach, u.delete().Do, u.create(backend.Source{}).Do, u.attach)
 	return []Turn{
-		reversible("stage", u.stage, blank),
+		revocable("stage", u.stage, blank),
 		made("unstage it", u.unstage().Do),
-		reversible("stage what is formatted", u.stage, u.unstage().Do),
-		reversible("publish", u.publish().Do, u.unpublish().Do),
+		revocable("stage what is formatted", u.stage, u.unstage().Do),
+		revocable("publish", u.publish().Do, u.unpublish().Do),
 		made("write", u.write().Do),
 		grown,
 	}
@@ -244,9 +251,9 @@ func (u netUse) inUse() []Turn {
 func (u netUse) outOfUse() []Turn {
 	return []Turn{
 		made("verify", u.verify().Do),
-		reversible("unpublish", u.unpublish().Do, u.publish().Do),
-		reversible("unstage", u.unstage().Do, u.stage),
-		reversible("detach", u.detach, u.attach),
+		revocable("unpublish", u.unpublish().Do, u.publish().Do),
+		revocable("unstage", u.unstage().Do, u.stage),
+		revocable("detach", u.detach, u.attach),
 		made("look at the data", u.holds()),
 		reversible("delete", u.delete().Do, u.create(backend.Source{}).Do),
 	}
@@ -267,7 +274,7 @@ func lunTurns() []Turn {
 	return slices.Concat(
 		[]Turn{
 			reversible("create", v.create(backend.Source{}).Do, v.delete().Do),
-			reversible("attach", v.attach, v.detach),
+			revocable("attach", v.attach, v.detach),
 			made("create another", other.create(backend.Source{}).Do),
 			made("attach the other", other.attach),
 			// The target is worn, since one of its LUNs stays.
@@ -289,7 +296,7 @@ func shareTurns() []Turn {
 	return slices.Concat(
 		[]Turn{
 			reversible("create", v.create(backend.Source{}).Do, v.delete().Do),
-			reversible("attach", v.attach, v.detach),
+			revocable("attach", v.attach, v.detach),
 		},
 		v.inUse(),
 		copied.copies("clone", backend.Source{Volume: "v"}),

@@ -23,6 +23,8 @@ type Turn struct {
 	Check func(ctx context.Context, d Driver) error // that all is as the call should leave it
 	Undo  func(ctx context.Context, d Driver) error
 	Made  bool // it is only made
+	// GivenUp is tried too: that the call is killed and undone, without having been repeated.
+	GivenUp bool
 }
 
 // Turns is a path of turns and the driver they are made of.
@@ -87,8 +89,8 @@ func TryTurns(t *testing.T, p Turns) {
 			t.Errorf("in the end there is\n\t%s", strings.Join(left, "\n\t"))
 		}
 	}
-	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d of %d points, %d recovered\n",
-		t.Name(), len(p.Turns), r.effects, r.tried, r.points, r.tried-r.failed)
+	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d of %d points, %d recovered%s\n",
+		t.Name(), len(p.Turns), r.effects, r.tried, r.points, r.tried-r.failed, r.given())
 }
 
 type turning struct {
@@ -96,6 +98,14 @@ type turning struct {
 	p                              Turns
 	dir                            string
 	effects, points, tried, failed int
+	givenUp                        int
+}
+
+func (r *turning) given() string {
+	if r.givenUp == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of them given up before", r.givenUp)
 }
 
 // turn makes one turn: once without a crash, then at each point.
@@ -119,23 +129,42 @@ func (r *turning) turn(n int) {
 		if r.p.Every > 0 && r.points%r.p.Every != 0 {
 			continue
 		}
-		if err := r.undo(n); err != nil {
-			r.t.Fatalf("undo %s: %v", turn.Name, err)
-		}
 		r.tried++
-		where := fmt.Sprintf("%s: killed %s %s (effect %d)", turn.Name, o.Phase, effects[o.At-1].Op, o.At)
-		err := r.same("undone before", before)
-		if err == nil {
-			err = r.kill(o)
-		}
-		if _, again := r.make(n); again != nil {
-			err = errors.Join(err, fmt.Errorf("afterwards: %w\n%s", again, r.p.Show()))
-		}
-		if err = errors.Join(err, r.same("in the end", after)); err != nil {
+		if err := r.try(o, before, after); err != nil {
 			r.failed++
-			r.t.Errorf("%s: %v", where, err)
+			r.t.Errorf("%s: killed %s %s (effect %d): %v", turn.Name, o.Phase, effects[o.At-1].Op, o.At, err)
 		}
 	}
+}
+
+// try undoes a call, kills it at a point, and makes it again.
+func (r *turning) try(o order, before, after []string) error {
+	if err := r.undo(o.Turn); err != nil {
+		r.t.Fatalf("undo %s: %v", r.p.Turns[o.Turn].Name, err)
+	}
+	err := r.same("undone before", before)
+	if err == nil && r.p.Turns[o.Turn].GivenUp {
+		err = r.giveUp(o, before)
+	}
+	if err == nil {
+		err = r.kill(o)
+	}
+	if _, again := r.make(o.Turn); again != nil {
+		err = errors.Join(err, fmt.Errorf("afterwards: %w\n%s", again, r.p.Show()))
+	}
+	return errors.Join(err, r.same("in the end", after))
+}
+
+// giveUp kills a call of which nobody wants anything any more.
+func (r *turning) giveUp(o order, before []string) error {
+	r.givenUp++
+	if err := r.kill(o); err != nil {
+		return err
+	}
+	if err := r.undo(o.Turn); err != nil {
+		return fmt.Errorf("given up: %w", err)
+	}
+	return r.same("given up", before)
 }
 
 func (r *turning) left() []string {

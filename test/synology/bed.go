@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
@@ -152,11 +153,17 @@ func (b *Bed) Node(name string) driver.Driver {
 	})
 }
 
-// Both starts the driver in both roles, on the first node.
-func (b *Bed) Both() driver.Driver {
+// Both starts the driver in both roles, on the first node. What hide takes from what volumes can do it does not say of itself.
+func (b *Bed) Both(hide func(*backend.Mask)) driver.Driver {
 	b.t.Helper()
+	kind := synology.Kind()
+	kind.Mask = func(options map[string]string) backend.Mask {
+		m := synology.Kind().Mask(options)
+		hide(&m)
+		return m
+	}
 	return driver.Serve(b.t, driver.Config{
-		Dir: b.directory(Node1), Pools: []pool.Spec{b.Spec}, Node: Node1, Controller: true, Nodes: Nodes, Log: b.log,
+		Dir: b.directory(Node1), Pools: []pool.Spec{b.Spec}, Kind: &kind, Node: Node1, Controller: true, Nodes: Nodes, Log: b.log,
 	})
 }
 

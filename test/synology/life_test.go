@@ -45,19 +45,29 @@ func TestLife(t *testing.T) {
 	if !lab.Run(t, synology.Guest()) {
 		return
 	}
-	t.Run("first", first)
+	for name, life := range map[string]func(*testing.T){
+		"each sort": eachSort, "grows": grows, "grows while the NAS is away": growsAway, "copies": copies,
+		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence,
+	} {
+		t.Run(name, life)
+	}
 }
 
-// first is a volume of each sort, from its creation to its end.
-func first(t *testing.T) {
+// claim is one for a volume of a sort.
+func claim(kind string, size int64) synology.Claim {
+	c := synology.Claim{Name: "pvc-" + kind, Size: size, FS: kind}
+	if kind == "nfs" {
+		c.Parameters = map[string]string{"protocol": "nfs"}
+	}
+	return c
+}
+
+// eachSort is a volume of each sort, from its creation to its end.
+func eachSort(t *testing.T) {
 	b := synology.Start(t, synology.Options{})
 	c := b.Cluster()
 	for _, kind := range []string{"ext4", "xfs", "nfs"} {
-		claim := synology.Claim{Name: "pvc-" + kind, Size: gib, FS: kind}
-		if kind == "nfs" {
-			claim.Parameters = map[string]string{"protocol": "nfs"}
-		}
-		v := c.Create(claim)
+		v := c.Create(claim(kind, gib))
 		for _, node := range []string{synology.Node1, synology.Node2} {
 			at := filepath.Join(v.Use(node, "a"), "data")
 			if node == synology.Node1 {

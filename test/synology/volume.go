@@ -143,6 +143,9 @@ func (v *Volume) TryAttach(node string) error {
 	return err
 }
 
+// PublishContext is what the controller said of how a node reaches a volume.
+func (v *Volume) PublishContext(node string) map[string]string { return v.publish[node] }
+
 // TryDetach has the controller shut a node out.
 func (v *Volume) TryDetach(node string) error {
 	_, err := v.c.Controller().ControllerUnpublishVolume(v.c.ctx(), &csi.ControllerUnpublishVolumeRequest{VolumeId: v.VolumeId, NodeId: node})

@@ -2,6 +2,9 @@ package crash
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"maps"
@@ -12,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dozo-dev/dozo/internal/host"
 )
@@ -22,19 +26,35 @@ type front struct {
 	*httptest.Server
 	nas  *url.URL
 	over http.RoundTripper
+	slow bool // a call takes time, in the midst of which the driver may be killed; the NAS goes on with it
 	host atomic.Pointer[host.Host]
 }
 
-// newFront serves until the test ends.
-func newFront(t *testing.T, nas string, over http.RoundTripper) *front {
+// newFront serves until the test ends, before a NAS whose certificate was signed by ca.
+func newFront(t *testing.T, nas, ca string) *front {
 	t.Helper()
 	at, err := url.Parse(nas)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{nas: at, over: over}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM([]byte(ca))
+	f := &front{nas: at, over: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}}
 	f.Server = httptest.NewTLSServer(http.HandlerFunc(f.pass))
 	t.Cleanup(f.Close)
+	return f
+}
+
+// newLag returns a front that has each change wait for so long before it gets to the NAS, whether who asked for it is there still or not.
+func newLag(t *testing.T, nas, ca string, lag time.Duration) *front {
+	t.Helper()
+	f := newFront(t, nas, ca)
+	f.host.Store(&host.Host{Seam: func(e host.Effect, do func() error) error {
+		if !e.Reads {
+			time.Sleep(lag)
+		}
+		return do()
+	}})
 	return f
 }
 
@@ -56,7 +76,7 @@ func (f *front) pass(w http.ResponseWriter, r *http.Request) {
 	var code int
 	var text []byte
 	err = f.effect(form.Get("api"), form.Get("method"), func() error {
-		out, err := http.NewRequestWithContext(r.Context(), r.Method, f.nas.JoinPath(r.URL.Path).String(), bytes.NewReader(body))
+		out, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, f.nas.JoinPath(r.URL.Path).String(), bytes.NewReader(body))
 		if err != nil {
 			return err
 		}
@@ -82,10 +102,13 @@ func (f *front) pass(w http.ResponseWriter, r *http.Request) {
 var asks = []string{"query", "login", "logout", "load", "info"}
 
 func (f *front) effect(api, method string, do func() error) error {
-	op := "nas." + strings.TrimPrefix(api, "SYNO.") + "." + method
-	h := f.host.Load()
-	if slices.Contains(asks, method) || strings.HasPrefix(method, "get") || strings.HasPrefix(method, "list") {
-		return h.Ask(op, do)
+	reads := slices.Contains(asks, method) || strings.HasPrefix(method, "get") || strings.HasPrefix(method, "list")
+	seam := f.host.Load().Seam
+	if seam == nil {
+		return do()
 	}
-	return h.Do(op, do)
+	return seam(host.Effect{Op: nasOp + strings.TrimPrefix(api, "SYNO.") + "." + method, Reads: reads, Program: f.slow && !reads}, do)
 }
+
+// nasOp is how the labels of calls to a NAS begin.
+const nasOp = "nas."

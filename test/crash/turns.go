@@ -35,8 +35,8 @@ type Turns struct {
 	Show  func() string             // what the storage looks like, after a failure
 	// Exact wants what is Left to be the same after each undoing, and after each repetition of what was killed.
 	Exact bool
-	// Every is which points are tried, of all turns: each so manyth. 0: all.
-	Every int
+	// Pick says which points to try, which are counted from 1 over all turns. nil: all.
+	Pick func(n int, op, phase string) bool
 }
 
 // fractions of its usual time are when a program is killed.
@@ -126,7 +126,7 @@ func (r *turning) turn(n int) {
 	after := r.left()
 	for _, o := range killAt(n, effects) {
 		r.points++
-		if r.p.Every > 0 && r.points%r.p.Every != 0 {
+		if r.p.Pick != nil && !r.p.Pick(r.points, effects[o.At-1].Op, o.Phase) {
 			continue
 		}
 		r.tried++

@@ -24,7 +24,6 @@ import (
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
 	"github.com/dozo-dev/dozo/test/lab"
-	"github.com/dozo-dev/dozo/test/lab/lio"
 )
 
 // The nodes, by the addresses that the NAS sees them at. The first one is on the machine that is the NAS. The second has a network of its own,
@@ -133,7 +132,7 @@ func once(t testing.TB) {
 	if _, err := os.Stat("/run/netns/" + Node2); err == nil {
 		return
 	}
-	lio.StartInitiator(t)
+	lab.StartInitiator(t)
 	lab.Output(t, "ip", "link", "set", "lo", "up")
 	lab.Output(t, "ip", "netns", "add", Node2)
 	lab.Output(t, "ip", "link", "add", "v1", "type", "veth", "peer", "name", "v2", "netns", Node2)

@@ -8,8 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology"
@@ -81,11 +84,29 @@ func Start(t testing.TB, o Options) *Bed {
 	}
 	t.Cleanup(func() { // the drivers are stopped before
 		b.NothingLeft()
+		b.release()
 		if n := b.Sessions(); n > 0 {
 			t.Errorf("left behind: %d sessions of DSM", n)
 		}
 	})
 	return b
+}
+
+// release frees what a test that failed has left in use: who waits for a NAS that is gone waits for ever.
+func (b *Bed) release() {
+	all, err := host.New().Mounts()
+	if err != nil {
+		b.t.Error(err)
+	}
+	for _, m := range slices.Backward(all) {
+		if strings.HasPrefix(m.MountPoint, b.Dir+"/") {
+			_ = unix.Unmount(m.MountPoint, unix.MNT_FORCE|unix.MNT_DETACH)
+		}
+	}
+	if left, _ := filepath.Glob("/etc/iscsi/nodes/*"); len(left) > 0 {
+		_, _ = lab.Try(b.t, "iscsiadm", "-m", "node", "--logout")
+		_, _ = lab.Try(b.t, "iscsiadm", "-m", "node", "-o", "delete")
+	}
 }
 
 // secret is what the Secret of the pool has. CHAP is mutual.

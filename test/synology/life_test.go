@@ -25,7 +25,7 @@ func ok(t *testing.T, err error) {
 // put writes a file that is there when the NAS has it.
 func put(t *testing.T, path, text string) {
 	t.Helper()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	ok(t, err)
 	_, err = f.WriteString(text)
 	ok(t, err)

@@ -109,20 +109,20 @@ func quota(t *testing.T) {
 	v := c.Create(claim("nfs", 64*mib))
 	pod := v.Use(synology.Node1, "a")
 	big := bytes.Repeat([]byte("0123456789abcdef"), 6*mib)
-	write := func() error {
-		f, err := os.Create(filepath.Join(pod, "big"))
+	write := func(name string) error {
+		f, err := os.Create(filepath.Join(pod, name))
 		ok(t, err)
 		_, err = f.Write(big)
 		return errors.Join(err, f.Sync(), f.Close())
 	}
-	if err := write(); !errors.Is(err, unix.EDQUOT) {
+	if err := write("cut short"); !errors.Is(err, unix.EDQUOT) {
 		t.Errorf("96 MiB in 64: %v", err)
 	}
 	node, err := v.TryGrow(256 * mib)
 	if err != nil || node {
 		t.Errorf("grow: %v, the node has a part in it: %v", err, node)
 	}
-	ok(t, write())
+	ok(t, write("big"))
 	v.Leave(synology.Node1, "a")
 	v.Delete()
 }

@@ -131,13 +131,17 @@ func openNAS(ctx context.Context, h *host.Host, dir string, options map[string]s
 // random is what is another one each time: identities and numbers.
 var random = regexp.MustCompile(`\.W[0-9]+|[0-9a-f-]{8,}|[0-9]+`)
 
-// leftOnNAS lists what the NAS and the node have, but for what is random, what its NFS server happens to remember, and what
-// is there between runs.
+// leftOnNAS lists what the NAS and the node have, but for what is random, what its NFS server happens to remember, what is
+// there between runs, and the halves of stage records, which go with the record.
 func leftOnNAS(t *testing.T, bed *nas.Bed, dir string) (all []string) {
-	for _, what := range slices.Concat(bed.Things(), naslab.Left(t), hosttest.Left(t, dir)) {
-		if !strings.HasPrefix(what, "nfsd.") && !slices.Contains([]string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}, what) {
-			all = append(all, random.ReplaceAllString(what, ""))
+	here := hosttest.Left(t, dir)
+	usual := []string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}
+	for _, what := range slices.Concat(bed.Things(), naslab.Left(t), here) {
+		whole, half := strings.CutSuffix(what, ".json.tmp")
+		if strings.HasPrefix(what, "nfsd.") || slices.Contains(usual, what) || half && slices.Contains(here, whole+".json") {
+			continue
 		}
+		all = append(all, random.ReplaceAllString(what, ""))
 	}
 	slices.Sort(all)
 	return all

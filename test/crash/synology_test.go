@@ -128,19 +128,25 @@ func openNAS(ctx context.Context, h *host.Host, dir string, options map[string]s
 	return Driver{Host: h, Pool: set.All()[0], Node: n, Dir: dir}, err
 }
 
-// random is what is another one each time: identities and numbers.
-var random = regexp.MustCompile(`\.W[0-9]+|[0-9a-f-]{8,}|[0-9]+`)
+// What is another one each time: identities, and the kernel's numbers of devices.
+var (
+	random  = regexp.MustCompile(`\.W[0-9]+|[0-9a-f-]{8,}`)
+	numbers = regexp.MustCompile(`[0-9]+`)
+)
 
 // leftOnNAS lists what the NAS and the node have, but for what is random, what its NFS server happens to remember, what is
 // there between runs, and the halves of stage records, which go with the record.
 func leftOnNAS(t *testing.T, bed *nas.Bed, dir string) (all []string) {
 	here := hosttest.Left(t, dir)
 	usual := []string{"file state/lock", "file " + goalFile, "empty directory staging", "empty directory pod"}
-	for _, what := range slices.Concat(bed.Things(), naslab.Left(t), here) {
+	for _, what := range slices.Concat(naslab.Left(t), here) {
 		whole, half := strings.CutSuffix(what, ".json.tmp")
 		if strings.HasPrefix(what, "nfsd.") || slices.Contains(usual, what) || half && slices.Contains(here, whole+".json") {
 			continue
 		}
+		all = append(all, numbers.ReplaceAllString(random.ReplaceAllString(what, ""), ""))
+	}
+	for _, what := range bed.Things() {
 		all = append(all, random.ReplaceAllString(what, ""))
 	}
 	slices.Sort(all)

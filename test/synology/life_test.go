@@ -47,7 +47,7 @@ func TestLife(t *testing.T) {
 	}
 	for name, life := range map[string]func(*testing.T){
 		"each sort": eachSort, "grows": grows, "grows while the NAS is away": growsAway, "copies": copies,
-		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence,
+		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence, "forced": forced,
 	} {
 		t.Run(name, life)
 	}
@@ -59,6 +59,11 @@ func claim(kind string, size int64) synology.Claim {
 	if kind == "nfs" {
 		c.Parameters = map[string]string{"protocol": "nfs"}
 	}
+	return c
+}
+
+func named(c synology.Claim, name string) synology.Claim {
+	c.Name = name
 	return c
 }
 

@@ -71,22 +71,13 @@ func fence(t *testing.T) {
 	first := b.Node(synology.Node1)
 	c := synology.NewCluster(t, b.Controller(), map[string]driver.Driver{synology.Node1: first, synology.Node2: b.Node(synology.Node2)})
 	v := c.Create(claim("ext4", gib))
-	pod := v.Use(synology.Node1, "a")
-	put(t, filepath.Join(pod, "data"), "flushed")
-	disk, err := os.OpenFile(deviceOf(t, v.Staging(synology.Node1)), os.O_WRONLY|unix.O_SYNC, 0)
-	ok(t, err)
-	defer disk.Close()
-	old := targetOf(t, v, synology.Node1)
-	ended := writer(t, filepath.Join(pod, "writes"))
+	disk, ended, old := abandoned(t, v)
 	first.Stop()
-
 	ok(t, v.TryDetach(synology.Node1))
 	if err := <-ended; !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EROFS) {
 		t.Errorf("a write of a pod whose node was shut out: %v", err)
 	}
-	other := claim("ext4", gib)
-	other.Name = "pvc-other"
-	w := c.Create(other)
+	w := c.Create(named(claim("ext4", gib), "pvc-other"))
 	ok(t, w.TryAttach(synology.Node1))
 	if now := targetOf(t, w, synology.Node1); now.IQN == old.IQN && now.LUN == old.LUN {
 		t.Errorf("another LUN has the number %d of target %s, which the node still writes to", now.LUN, now.IQN)
@@ -94,13 +85,7 @@ func fence(t *testing.T) {
 	at := filepath.Join(v.Use(synology.Node2, "a"), "data")
 	expect(t, at, "flushed")
 	put(t, at, "of the second node")
-	garbage := make([]byte, mib)
-	for _, place := range []int64{0, mib, gib / 2} {
-		if _, err := disk.WriteAt(garbage, place); !errors.Is(err, unix.EIO) {
-			t.Errorf("a write to the disk that the node lost, at %d: %v", place, err)
-		}
-	}
-	ok(t, disk.Close())
+	refusesWrites(t, disk)
 
 	b.Node(synology.Node1) // it is back, and what it finds is the old volume, dead, and a new one
 	put(t, filepath.Join(w.Use(synology.Node1, "a"), "data"), "kept")
@@ -113,4 +98,42 @@ func fence(t *testing.T) {
 	v.Leave(synology.Node2, "a")
 	v.Delete()
 	w.Delete()
+}
+
+// forced: a node whose only volume is taken from it while it is logged in leaves no target behind, once it has let go.
+func forced(t *testing.T) {
+	c := synology.Start(t, synology.Options{}).Cluster()
+	v := c.Create(claim("ext4", gib))
+	disk, ended, _ := abandoned(t, v)
+	ok(t, v.TryDetach(synology.Node1))
+	<-ended
+	refusesWrites(t, disk)
+	expect(t, filepath.Join(v.Use(synology.Node2, "a"), "data"), "flushed")
+	ok(t, v.TryUnpublish(synology.Node1, "a"))
+	ok(t, v.TryUnstage(synology.Node1))
+	v.Leave(synology.Node2, "a")
+	v.Delete()
+}
+
+// abandoned is a volume that the first node has in use: its disk, open, the end of a pod's writes, and how it is reached.
+func abandoned(t *testing.T, v *synology.Volume) (*os.File, <-chan error, backend.ISCSITarget) {
+	t.Helper()
+	pod := v.Use(synology.Node1, "a")
+	put(t, filepath.Join(pod, "data"), "flushed")
+	disk, err := os.OpenFile(deviceOf(t, v.Staging(synology.Node1)), os.O_WRONLY|unix.O_SYNC, 0)
+	ok(t, err)
+	t.Cleanup(func() { _ = disk.Close() })
+	return disk, writer(t, filepath.Join(pod, "writes")), targetOf(t, v, synology.Node1)
+}
+
+// refusesWrites fails unless every write to a disk does, and closes it.
+func refusesWrites(t *testing.T, disk *os.File) {
+	t.Helper()
+	garbage := make([]byte, mib)
+	for _, place := range []int64{0, mib, gib / 2} {
+		if _, err := disk.WriteAt(garbage, place); !errors.Is(err, unix.EIO) {
+			t.Errorf("a write to the disk that the node lost, at %d: %v", place, err)
+		}
+	}
+	ok(t, disk.Close())
 }

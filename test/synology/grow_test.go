@@ -1,6 +1,8 @@
 package synology_test
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -111,10 +113,14 @@ func growsAway(t *testing.T) {
 	pod := v.Use(synology.Node1, "a")
 	data := filepath.Join(pod, "data")
 	put(t, data, "before")
+	written := make(chan error, 1)
 	b.PowerCycle(func() {
 		_, err := v.TryGrow(to)
 		unavailable(t, "the controller's part", err)
+		go func() { written <- writeThrough(filepath.Join(pod, "waits"), "for the NAS") }()
 	})
+	ok(t, <-written)
+	expect(t, filepath.Join(pod, "waits"), "for the NAS")
 	retried(t, "the controller's part", func() error { _, err := v.TryGrow(to); return err })
 	b.PowerCycle(func() {
 		_, err := v.TryGrowOn(synology.Node1, "a", to)
@@ -133,5 +139,42 @@ func unavailable(t *testing.T, what string, err error) {
 	t.Helper()
 	if code := status.Code(err); code != codes.Unavailable && code != codes.Aborted && code != codes.DeadlineExceeded {
 		t.Errorf("%s without a NAS: %v", what, err)
+	}
+}
+
+// writeThrough writes a file, and returns when the NAS has it.
+func writeThrough(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// leavesAway: a pod that ends while the NAS is away is taken down in the end, and what it wrote and did not flush is there.
+func leavesAway(t *testing.T) {
+	b := synology.Start(t, synology.Options{})
+	c := b.Cluster()
+	for _, kind := range []string{"ext4", "nfs"} {
+		v := c.Create(claim(kind, gib))
+		data := filepath.Join(v.Use(synology.Node1, "a"), "data")
+		ok(t, os.WriteFile(data, []byte("kept"), 0o600))
+		ended := make(chan error, 1)
+		b.PowerCycle(func() {
+			go func() { ended <- errors.Join(v.TryUnpublish(synology.Node1, "a"), v.TryUnstage(synology.Node1)) }()
+			select { // so that it gets as far as it does
+			case err := <-ended:
+				ended <- err
+			case <-time.After(5 * time.Second):
+			}
+		})
+		t.Logf("%s: without a NAS: %v", kind, <-ended)
+		retried(t, "unpublish", func() error { return v.TryUnpublish(synology.Node1, "a") })
+		retried(t, "unstage", func() error { return v.TryUnstage(synology.Node1) })
+		retried(t, "detach", func() error { return v.TryDetach(synology.Node1) })
+		expect(t, filepath.Join(v.Use(synology.Node2, "a"), "data"), "kept")
+		v.Leave(synology.Node2, "a")
+		v.Delete()
 	}
 }

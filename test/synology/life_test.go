@@ -25,12 +25,7 @@ func ok(t *testing.T, err error) {
 // put writes a file that is there when the NAS has it.
 func put(t *testing.T, path, text string) {
 	t.Helper()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	ok(t, err)
-	_, err = f.WriteString(text)
-	ok(t, err)
-	ok(t, f.Sync())
-	ok(t, f.Close())
+	ok(t, writeThrough(path, text))
 }
 
 func expect(t *testing.T, path, text string) {
@@ -47,7 +42,7 @@ func TestLife(t *testing.T) {
 	}
 	for name, life := range map[string]func(*testing.T){
 		"each sort": eachSort, "grows": grows, "grows while the NAS is away": growsAway, "copies": copies,
-		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence,
+		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence, "forced": forced, "leaves while the NAS is away": leavesAway,
 	} {
 		t.Run(name, life)
 	}
@@ -59,6 +54,11 @@ func claim(kind string, size int64) synology.Claim {
 	if kind == "nfs" {
 		c.Parameters = map[string]string{"protocol": "nfs"}
 	}
+	return c
+}
+
+func named(c synology.Claim, name string) synology.Claim {
+	c.Name = name
 	return c
 }
 

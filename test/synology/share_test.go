@@ -26,8 +26,8 @@ func copies(t *testing.T) {
 		put(t, filepath.Join(pod, "data"), "after!")
 		made := map[string]*synology.Volume{}
 		for name, source := range map[string]*csi.VolumeContentSource{"before": synology.FromSnapshot(s), "after!": synology.FromVolume(v)} {
-			larger := claim(kind, 2*gib)
-			larger.Name, larger.Source = "pvc-"+kind+"-"+name[:5], source
+			larger := named(claim(kind, 2*gib), "pvc-"+kind+"-"+name[:5])
+			larger.Source = source
 			made[name] = c.Create(larger)
 			at := made[name].Use(synology.Node1, "a")
 			expect(t, filepath.Join(at, "data"), name)
@@ -46,8 +46,8 @@ func copies(t *testing.T) {
 	}
 	v := c.Create(claim("nfs", gib))
 	put(t, filepath.Join(v.Use(synology.Node1, "a"), "data"), "before")
-	larger := claim("nfs", 2*gib)
-	larger.Name, larger.Source = "pvc-nfs-clone", synology.FromVolume(v)
+	larger := named(claim("nfs", 2*gib), "pvc-nfs-clone")
+	larger.Source = synology.FromVolume(v)
 	clone := c.Create(larger)
 	expect(t, filepath.Join(clone.Use(synology.Node2, "a"), "data"), "before")
 	clone.Leave(synology.Node2, "a")

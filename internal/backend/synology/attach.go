@@ -253,6 +253,11 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 			}
 		}
 	}
+	// Others were left because somebody was logged in, as a node is that lost its volume by force. They may be free by now, and are
+	// scarce; that they stay for now is no reason for this volume not to be out.
+	if _, err := b.sweep(ctx, targets); err != nil {
+		b.log.Debug("an empty target is left for now", "pool", b.pool, "error", err)
+	}
 	return nil
 }
 

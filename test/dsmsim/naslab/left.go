@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/test/lab"
 )
 
 // Left lists whatever a NAS and those who use it in the same kernel could leave: targets and their devices, images, shares, exports and loop
@@ -15,14 +16,14 @@ import (
 func Left(t testing.TB) (all []string) {
 	t.Helper()
 	for _, pattern := range []string{"/sys/kernel/config/target/iscsi/iqn.*", "/sys/kernel/config/target/core/iblock_*/*-*",
-		"/volume1/@iSCSI/*", "/volume1/@sharesnap/*", "/volume1/[^@]*",
-		"/sys/class/iscsi_session/*", "/sys/class/scsi_device/*", "/etc/iscsi/nodes/*"} {
+		"/volume1/@iSCSI/*", "/volume1/@sharesnap/*", "/volume1/[^@]*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, found...)
 	}
+	all = append(all, lab.InitiatorLeft()...)
 	h := host.New()
 	loops, err := h.LoopDevices()
 	if err != nil {

@@ -37,13 +37,23 @@ func expect(t *testing.T, path, text string) {
 
 // TestLife is one boot of a guest for all of it.
 func TestLife(t *testing.T) {
+	lives(t, map[string]func(*testing.T){
+		"each sort": eachSort, "grows": grows, "copies": copies, "many writers": manyWriters, "quota": quota, "fence": fence, "forced": forced,
+	})
+}
+
+// TestPower is a NAS that is away, at first or meanwhile.
+func TestPower(t *testing.T) {
+	lives(t, map[string]func(*testing.T){
+		"late NAS": lateNAS, "grows": growsAway, "leaves": leavesAway,
+	})
+}
+
+func lives(t *testing.T, all map[string]func(*testing.T)) {
 	if !lab.Run(t, synology.Guest()) {
 		return
 	}
-	for name, life := range map[string]func(*testing.T){
-		"each sort": eachSort, "grows": grows, "grows while the NAS is away": growsAway, "copies": copies,
-		"many writers": manyWriters, "quota": quota, "late NAS": lateNAS, "fence": fence, "forced": forced, "leaves while the NAS is away": leavesAway,
-	} {
+	for name, life := range all {
 		t.Run(name, life)
 	}
 }

@@ -266,7 +266,14 @@ func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachReq
 func (b *Backend) Detach(ctx context.Context, id backend.ID, node string) error {
 	t, err := b.find(ctx, id)
 	switch {
-	case err != nil && !errs.Is(err, errs.NotFound):
+	case errs.Is(err, errs.NotFound):
+		if err := b.estrangedShare(ctx, id); err != nil {
+			return err
+		}
+		if t.lun, err = b.estrangedLUN(ctx, id); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
 	case t.share != nil:
 		return b.detachShare(ctx, id, node)

@@ -1,0 +1,67 @@
+package synology_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/test/dsmsim"
+)
+
+// TestDetachOfAChangedLUN: somebody edited the description or the name of an attached LUN, so that it is no volume of ours any
+// more. The node still has it, and a detach that says nothing of that would say that it is shut out.
+func TestDetachOfAChangedLUN(t *testing.T) {
+	t.Parallel()
+	for what, edit := range map[string]func(b *bed, l dsm.LUN) error{
+		"description": func(b *bed, l dsm.LUN) error { return b.nas.DescribeLUN(b.t.Context(), l.UUID, "mysql of the shop") },
+		"name":        func(b *bed, l dsm.LUN) error { return b.nas.RenameLUN(b.t.Context(), l.UUID, "mysql") },
+	} {
+		for _, node := range []string{"n1", ""} {
+			b := newBed(t, dsmsim.Config{})
+			p, ctx := b.open(nil), t.Context()
+			v := b.create(p, "a")
+			b.attach(p, v.ID, backend.AttachRequest{Node: "n1"})
+			l, err := b.nas.LUN(ctx, "dozo.nas."+string(v.ID))
+			fine(t, err)
+			fine(t, edit(b, l))
+			fine(t, p.Detach(ctx, v.ID, node))
+			if l, err = b.nas.LUN(ctx, l.UUID); err != nil || bool(*l.IsMapped) {
+				t.Errorf("after its %s was edited and it was detached from %q, the LUN is mapped still, %v", what, node, err)
+			}
+		}
+	}
+}
+
+// TestDetachOfAChangedShare: whom a share is served to is known by its description only. Where that is gone a detach
+// cannot be done, and says so as long as somebody is served.
+func TestDetachOfAChangedShare(t *testing.T) {
+	t.Parallel()
+	for what, edit := range map[string]func(s *dsm.Share){
+		"description": func(s *dsm.Share) { s.Description = "films" },
+		"name":        func(s *dsm.Share) { s.Name = "films" },
+	} {
+		b := newBed(t, dsmsim.Config{})
+		p, ctx := b.open(map[string]string{"protocol": "nfs"}), t.Context()
+		v := b.create(p, "a")
+		b.attach(p, v.ID, node)
+		s, err := b.nas.Share(ctx, b.share(p, v.ID))
+		fine(t, err)
+		name := s.Name
+		edit(&s)
+		fine(t, b.nas.SetShare(ctx, name, s))
+		err = p.Detach(ctx, v.ID, node.Node)
+		is(t, err, errs.Unavailable)
+		if err == nil || !strings.Contains(err.Error(), s.Name) || !strings.Contains(err.Error(), "NFS rules") {
+			t.Errorf("%s edited: it is not said what to do: %v", what, err)
+		}
+		fine(t, b.nas.SetNFSRules(ctx, s.Name, nil))
+		fine(t, p.Detach(ctx, v.ID, node.Node))
+	}
+}
+

@@ -223,6 +223,11 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	return nil
 }
 
+func mayBeMapped(l dsm.LUN) bool {
+	mapped, known := l.Mapped()
+	return mapped || !known
+}
+
 // holders are the targets of ours that have a LUN.
 func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 	targets, err := b.nas.Targets(ctx)
@@ -241,7 +246,7 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 // that has no other LUN and nobody logged in is deleted instead, and one of a single volume gives its number to no other.
 func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	worn := baseName(t.Name) != t.Name
-	if worn || len(t.Mapped) == 1 && len(t.Sessions) == 0 || strings.HasPrefix(t.Name, "dozo."+b.pool+":") {
+	if worn || len(t.Mapped) == 1 && t.Idle() || strings.HasPrefix(t.Name, "dozo."+b.pool+":") {
 		return t, nil
 	}
 	name := b.wornName(t)
@@ -293,7 +298,7 @@ func (b *Backend) deleteIfEmpty(ctx context.Context, name string) (bool, error) 
 		return false, nil
 	case err != nil:
 		return false, err
-	case len(t.Mapped) > 0 || len(t.Sessions) > 0:
+	case len(t.Mapped) > 0 || !t.Idle():
 		return false, nil
 	}
 	refused := b.nas.DeleteTarget(ctx, int64(t.ID))
@@ -312,7 +317,7 @@ func (b *Backend) sweep(ctx context.Context, targets []dsm.Target) (swept bool, 
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	for _, t := range targets {
-		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || len(t.Sessions) > 0 {
+		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || !t.Idle() {
 			continue
 		}
 		unlock, taken := b.lock(over, "sweep", baseName(t.Name)) // does not wait

@@ -65,3 +65,32 @@ func TestDetachOfAChangedShare(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotSaid: a DSM that leaves out which LUNs a target has, who is logged in to it or whether a LUN is mapped does not
+// say that there are none. What is in use is neither deleted nor said to be shut out.
+func TestWhatIsNotSaid(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	v := b.create(p, "a")
+	iqn := b.attach(p, v.ID, node).ISCSI.Target.IQN
+	fine(t, b.plane.Login(iqn, dsmsim.Session{IQN: "iqn.x", IP: "10.0.0.1"}))
+	served := func(luns int) {
+		t.Helper()
+		if e, ok := b.plane.Export(iqn); !ok || len(e.LUNs) != luns {
+			t.Errorf("target there: %v, with %d LUNs; want %d", ok, len(e.LUNs), luns)
+		}
+	}
+	b.leaveOut("mapped_luns")
+	is(t, p.Detach(ctx, v.ID, node.Node), errs.Internal)
+	_, err := p.Attach(ctx, v.ID, other)
+	is(t, err, errs.Internal)
+	served(1)
+	b.leaveOut("is_mapped")
+	is(t, p.Delete(ctx, v.ID), errs.InUse)
+	served(1)
+	b.leaveOut("connected_sessions")
+	fine(t, p.Detach(ctx, v.ID, node.Node))
+	served(0)
+	b.leaveOut("is_mapped")
+	fine(t, p.Delete(ctx, v.ID))
+}

@@ -157,7 +157,16 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 		return 0, err
 	}
 	for _, t := range targets {
-		if index := indexIn(t, l.UUID); index > 0 && t.ID == g.ID {
+		index := indexIn(t, l.UUID)
+		switch {
+		case index == 0 || t.ID != g.ID:
+		case t.Name != g.Name:
+			// It was worn meanwhile, and the number is that of the LUN which left.
+			if err := b.nas.UnmapLUN(ctx, l.UUID, int64(g.ID)); err != nil {
+				return 0, err
+			}
+			return 0, errs.E(errs.Aborted, "another LUN left the target of node %s while %s was mapped into it; call again", r.Node, l.Name)
+		default:
 			return index, nil
 		}
 	}

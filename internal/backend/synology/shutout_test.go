@@ -65,6 +65,77 @@ func TestDetachOfAChangedShare(t *testing.T) {
 	}
 }
 
+// TestNumbersAreNotReusedByTwo: a process detaches a LUN while another one attaches the next to the same node. That one
+// must not stay in the target, where it has the number of the first.
+func TestNumbersAreNotReusedByTwo(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	one, two, ctx := b.open(nil), b.open(nil), t.Context()
+	for _, name := range []string{"a", "b", "c"} {
+		b.create(one, name)
+	}
+	a := b.attach(one, "a", node).ISCSI.Target
+	b.attach(one, "b", node)
+	var once sync.Once
+	b.intercept(func(_, method string) bool {
+		if method == "map_target" {
+			once.Do(func() { fine(t, one.Detach(context.WithoutCancel(ctx), "a", "n1")) })
+		}
+		return false
+	})
+	_, err := two.Attach(ctx, "c", node)
+	is(t, err, errs.Aborted)
+	c := b.attach(two, "c", node).ISCSI.Target
+	if c.IQN == a.IQN {
+		t.Errorf("c is number %d of the target in which a was number %d", c.LUN, a.LUN)
+	}
+	if e, _ := b.plane.Export(a.IQN); slices.ContainsFunc(e.LUNs, func(l dsmsim.ExportedLUN) bool { return l.Index == a.LUN }) {
+		t.Errorf("what is written to a would go to %+v", e.LUNs)
+	}
+}
+
+// TestBusyLUNHoldsUpNoOther: the NAS may work on one LUN for hours. That is no reason for others of the same node to wait.
+func TestBusyLUNHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	now := time.Now()
+	b := newBed(t, dsmsim.Config{CloneLock: time.Hour, Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
+	p, ctx := b.open(nil), t.Context()
+	source := b.create(p, "source")
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	_, err := p.Create(short, request("copy", of(backend.Source{Volume: source.ID}))) // is being copied for an hour
+	is(t, err, errs.Aborted)
+	b.create(p, "other")
+	attached := make(chan error, 1)
+	go func() {
+		_, err := p.Attach(ctx, backend.IDFor("copy"), node)
+		attached <- err
+	}()
+	locked := make(chan struct{})
+	var once sync.Once
+	looks := 0
+	b.intercept(func(api, method string) bool {
+		if api == "SYNO.Core.ISCSI.LUN" && method == "get" {
+			if looks++; looks > 3 { // it is waiting
+				once.Do(func() { close(locked) })
+			}
+		}
+		return false
+	})
+	<-locked
+	soon, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if _, err := p.Attach(soon, "other", node); err != nil {
+		t.Errorf("another volume of the node, meanwhile: %v", err)
+	}
+	fine(t, p.Detach(soon, "other", node.Node))
+	mu.Lock()
+	now = now.Add(2 * time.Hour)
+	mu.Unlock()
+	fine(t, <-attached)
+}
+
 // TestWhatIsNotSaid: a DSM that leaves out which LUNs a target has, who is logged in to it or whether a LUN is mapped does not
 // say that there are none. What is in use is neither deleted nor said to be shut out.
 func TestWhatIsNotSaid(t *testing.T) {

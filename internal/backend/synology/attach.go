@@ -27,15 +27,15 @@ func indexIn(t dsm.Target, uuid string) int {
 func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachRequest) (backend.Access, error) {
 	id := backend.ID(t.mark.ID)
 	names := b.targetNames(r.Node, id)
+	l, err := b.settled(ctx, *t.lun) // which may take hours, and must not hold up the node's other volumes
+	if err != nil {
+		return backend.Access{}, err
+	}
 	unlock, err := b.lock(ctx, "attach "+string(id)+" to node "+r.Node, names...)
 	if err != nil {
 		return backend.Access{}, err
 	}
 	defer unlock()
-	l, err := b.settled(ctx, *t.lun)
-	if err != nil {
-		return backend.Access{}, err
-	}
 	targets, err := b.nas.Targets(ctx)
 	if err != nil {
 		return backend.Access{}, err
@@ -182,6 +182,11 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 // detachLUN unmaps a LUN, nil if it is gone, from the node's target, and deletes the target if that was its last one.
 func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node string) error {
 	names := b.targetNames(node, id)
+	if l != nil && mayBeMapped(*l) {
+		if _, err := b.settled(ctx, *l); err != nil && !errs.Is(err, errs.NotFound) {
+			return err
+		}
+	}
 	if node == "" {
 		if l == nil {
 			return nil
@@ -278,9 +283,6 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 func (b *Backend) unmap(ctx context.Context, l *dsm.LUN, targets []int64) error {
 	if len(targets) == 0 {
 		return nil
-	}
-	if _, err := b.settled(ctx, *l); err != nil && !errs.Is(err, errs.NotFound) {
-		return err
 	}
 	refused := b.nas.UnmapLUN(ctx, l.UUID, targets...)
 	if refused == nil || errs.Is(refused, errs.NotFound) {

@@ -146,6 +146,11 @@ func (i *Initiator) InUse(ctx context.Context, d Disk) (by string, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", errs.E(errs.Unavailable, "disk %s: who has it mounted: %w", d.Name, err)
 	}
+	if len(mounts) == 0 {
+		if mounts, err = i.host.BindsOf(i.Path(d)); err != nil {
+			return "", errs.E(errs.Unavailable, "disk %s: who has its file mounted: %w", d.Name, err)
+		}
+	}
 	if len(mounts) > 0 {
 		return "it is mounted at " + mounts[0].MountPoint, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
@@ -80,7 +79,13 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 		}
 	}
 	if i := find(names[0]); i >= 0 {
-		return b.conform(ctx, targets[i])
+		if len(targets[i].Mapped) > 0 || b.isOfOneVolume(targets[i].Name) {
+			return b.conform(ctx, targets[i])
+		}
+		// Left by a detach that did not get to the end: which LUN had which number in it nobody knows any more.
+		if err := b.retire(ctx, targets[i]); err != nil {
+			return dsm.Target{}, err
+		}
 	}
 	err := b.newTarget(ctx, names[0])
 	if dsm.CodeOf(err) == dsm.CodeNoMoreTargets {
@@ -224,12 +229,7 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	}
 	for _, t := range mine {
 		if len(t.Mapped) == 0 || len(t.Mapped) == 1 && slices.Contains(in, int64(t.ID)) {
-			deleted, err := b.deleteIfEmpty(ctx, t.Name)
-			if err == nil && !deleted { // somebody came back meanwhile
-				t.Mapped = nil
-				_, err = b.wear(ctx, t)
-			}
-			if err != nil {
+			if err := b.retire(ctx, t); err != nil {
 				return err
 			}
 		}
@@ -260,7 +260,7 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 // that has no other LUN and nobody logged in is deleted instead, and one of a single volume gives its number to no other.
 func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	worn := baseName(t.Name) != t.Name
-	if worn || len(t.Mapped) == 1 && t.Idle() || strings.HasPrefix(t.Name, "dozo."+b.pool+":") {
+	if worn || len(t.Mapped) == 1 && t.Idle() || b.isOfOneVolume(t.Name) {
 		return t, nil
 	}
 	name := b.wornName(t)
@@ -298,6 +298,17 @@ func (b *Backend) unmap(ctx context.Context, l *dsm.LUN, targets []int64) error 
 		}
 	}
 	return nil
+}
+
+// retire deletes a target that the last LUN has left, or if somebody is logged in sees to it that it gets no other.
+func (b *Backend) retire(ctx context.Context, t dsm.Target) error {
+	deleted, err := b.deleteIfEmpty(ctx, t.Name)
+	if err != nil || deleted {
+		return err
+	}
+	t.Mapped = nil
+	_, err = b.wear(ctx, t)
+	return err
 }
 
 // deleteIfEmpty deletes a target with no LUN and nobody logged in: one under whom a target goes away tries to

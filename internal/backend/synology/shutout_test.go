@@ -165,3 +165,51 @@ func TestWhatIsNotSaid(t *testing.T) {
 	b.leaveOut("is_mapped")
 	fine(t, p.Delete(ctx, v.ID))
 }
+
+// TestAnEmptyTargetIsNotUsedAgain: a detach that did not get to the end left one. Which LUN had the numbers in it, and on which
+// node they are still known, nobody remembers.
+func TestAnEmptyTargetIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	for _, loggedIn := range []bool{false, true} {
+		b := newBed(t, dsmsim.Config{})
+		p, ctx := b.open(nil), t.Context()
+		b.create(p, "a")
+		b.create(p, "b")
+		a := b.attach(p, "a", node).ISCSI.Target
+		b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.Target", Method: "delete", Action: dsmsim.DropBefore})
+		is(t, p.Detach(ctx, "a", node.Node), errs.Unavailable)
+		b.faults()
+		if loggedIn { // the node was cut off, and is back
+			fine(t, b.plane.Login(a.IQN, dsmsim.Session{IQN: "iqn.x", IP: "10.0.0.1"}))
+		}
+		if got := b.attach(p, "b", node).ISCSI.Target; got.IQN == a.IQN {
+			t.Errorf("logged in: %v: b is number %d of the target in which a was number %d", loggedIn, got.LUN, a.LUN)
+		}
+		fine(t, p.Detach(ctx, "b", node.Node))
+	}
+}
+
+// TestAnAddressThatANodeHadIsShutOut: also if the node has another one by now, and the NAS went away between the change of
+// the share's description and that of its rules.
+func TestAnAddressThatANodeHadIsShutOut(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []dsmsim.Fault{
+		{API: "SYNO.Core.FileServ.NFS.SharePrivilege", Method: "save", Action: dsmsim.DropBefore},
+		{API: "SYNO.Core.FileServ.NFS.SharePrivilege", Method: "save", Skip: 1, Action: dsmsim.DropBefore},
+		{API: "SYNO.Core.Share", Method: "set", Action: dsmsim.DropBefore},
+		{API: "SYNO.Core.Share", Method: "set", Action: dsmsim.DropDone},
+		{Action: dsmsim.DropBefore, Skip: 1000},
+	} {
+		b := newBed(t, dsmsim.Config{})
+		p, ctx := b.open(map[string]string{"protocol": "nfs"}), t.Context()
+		v := b.create(p, "a")
+		b.attach(p, v.ID, node)
+		b.faults(fault)
+		_, _ = p.Attach(ctx, v.ID, backend.AttachRequest{Node: node.Node, Addresses: []string{"10.0.0.22"}})
+		b.faults()
+		fine(t, p.Detach(ctx, v.ID, node.Node))
+		if left := b.rulesOf(p, v.ID); len(left) > 0 {
+			t.Errorf("%s %s: served still: %+v", fault.Action, fault.Method, left)
+		}
+	}
+}

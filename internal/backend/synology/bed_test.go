@@ -107,7 +107,7 @@ func (b *bed) open(options map[string]string) *synology.Backend {
 
 func (b *bed) openAs(c backend.Config) *synology.Backend {
 	b.t.Helper()
-	pool, err := synology.Open(c, time.Millisecond)
+	pool, err := synology.Open(c, time.Millisecond, nil)
 	fine(b.t, err)
 	b.t.Cleanup(func() { _ = pool.Close() })
 	return pool

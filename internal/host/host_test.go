@@ -170,11 +170,41 @@ func TestLocksOfOneFileExcludeEachOther(t *testing.T) {
 	} else {
 		again()
 	}
+	testLockShared(t, a, b)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.TryLock("k"); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("without its file: got %v, want unavailable", err)
+	}
+}
+
+func testLockShared(t *testing.T, a, b *LockFile) {
+	t.Helper()
+	for range 2 { // sharing excludes whoever wants the key alone, until the last one lets go
+		first, err := a.LockShared(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := b.LockShared(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first()
+		if _, err := a.TryLock("k"); !errs.Is(err, errs.Busy) {
+			t.Errorf("alone beside one that shares: %v", err)
+		}
+		second()
+	}
+	alone, err := a.TryLock("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := b.LockShared(ctx, "k"); !errs.Is(err, errs.Aborted) {
+		t.Errorf("sharing beside one that has it alone: %v", err)
 	}
 }
 

@@ -34,8 +34,17 @@ const lockPoll = 20 * time.Millisecond
 
 // Lock waits until the key is free or ctx is done (errs.Aborted: another process is working on it).
 func (l *LockFile) Lock(ctx context.Context, key string) (unlock func(), err error) {
+	return l.wait(ctx, key, unix.F_WRLCK)
+}
+
+// LockShared is Lock of a key that others may hold too, if they share it.
+func (l *LockFile) LockShared(ctx context.Context, key string) (unlock func(), err error) {
+	return l.wait(ctx, key, unix.F_RDLCK)
+}
+
+func (l *LockFile) wait(ctx context.Context, key string, mode int16) (unlock func(), err error) {
 	for {
-		unlock, err := l.TryLock(key)
+		unlock, err := l.try(key, mode)
 		if !errs.Is(err, errs.Busy) {
 			return unlock, err
 		}
@@ -48,7 +57,9 @@ func (l *LockFile) Lock(ctx context.Context, key string) (unlock func(), err err
 }
 
 // TryLock takes the key, or returns errs.Busy if it is taken.
-func (l *LockFile) TryLock(key string) (unlock func(), err error) {
+func (l *LockFile) TryLock(key string) (unlock func(), err error) { return l.try(key, unix.F_WRLCK) }
+
+func (l *LockFile) try(key string, mode int16) (unlock func(), err error) {
 	// A description of its own for each lock: open-file-description locks of one description do
 	// not exclude each other. Closing it unlocks.
 	f, err := os.OpenFile(l.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
@@ -58,7 +69,7 @@ func (l *LockFile) TryLock(key string) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(key))
 	at := int64(binary.BigEndian.Uint64(sum[:]) >> 2)
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{
-		Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1,
+		Type: mode, Whence: io.SeekStart, Start: at, Len: 1,
 	})
 	if err != nil {
 		f.Close()

@@ -1,5 +1,5 @@
-// Package keylock holds a lock for each key, and knows who holds it and since when, so that whoever
-// has to wait can be told. [Run] does work under such locks that outlives an impatient caller.
+// Package keylock holds a lock for each key, alone or shared, and knows who holds it and since when, so that
+// whoever has to wait can be told. [Run] does work under such locks that outlives an impatient caller.
 package keylock
 
 import (
@@ -12,17 +12,24 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
+// Keys are what an operation locks: for itself alone, and together with others that share it too.
+type Keys struct {
+	Alone  []string
+	Shared []string
+}
+
 // Locks are the locks of one process. They are safe for concurrent use.
 type Locks struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	held map[string]*Holder
+	held map[string][]*Holder // of a key: the one that has it alone, or those that share it
 }
 
 // Holder is an operation under way.
 type Holder struct {
 	op    string
+	keys  Keys
 	since time.Time
 	done  chan struct{} // closed on release
 
@@ -32,14 +39,19 @@ type Holder struct {
 
 // New returns locks of which none is held; now tells the time.
 func New(now func() time.Time) *Locks {
-	return &Locks{now: now, held: map[string]*Holder{}}
+	return &Locks{now: now, held: map[string][]*Holder{}}
 }
 
-// Lock waits until all keys are free and takes them together, or none: holders never wait for each
-// other. errs.Aborted names the holder when ctx ends first.
+// Lock is Take of keys for this operation alone.
 func (l *Locks) Lock(ctx context.Context, op string, keys ...string) (*Holder, error) {
+	return l.Take(ctx, op, Keys{Alone: keys})
+}
+
+// Take waits until all keys are to be had and takes them together, or none: holders never wait for each
+// other. errs.Aborted names the holder when ctx ends first.
+func (l *Locks) Take(ctx context.Context, op string, keys Keys) (*Holder, error) {
 	for {
-		h, taken := l.tryLock(op, keys)
+		h, taken := l.tryTake(op, keys)
 		if taken == nil {
 			return h, nil
 		}
@@ -51,27 +63,35 @@ func (l *Locks) Lock(ctx context.Context, op string, keys ...string) (*Holder, e
 	}
 }
 
-func (l *Locks) tryLock(op string, keys []string) (mine, taken *Holder) {
+func (l *Locks) tryTake(op string, keys Keys) (mine, taken *Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range keys {
-		if h := l.held[k]; h != nil {
-			return nil, h
+	for _, k := range keys.Alone {
+		if hs := l.held[k]; len(hs) > 0 {
+			return nil, hs[0]
 		}
 	}
-	mine = &Holder{op: op, since: l.now(), done: make(chan struct{})}
-	for _, k := range keys {
-		l.held[k] = mine
+	for _, k := range keys.Shared {
+		if hs := l.held[k]; len(hs) > 0 && !slices.Contains(hs[0].keys.Shared, k) {
+			return nil, hs[0]
+		}
+	}
+	mine = &Holder{op: op, keys: keys, since: l.now(), done: make(chan struct{})}
+	for _, k := range slices.Concat(keys.Alone, keys.Shared) {
+		l.held[k] = append(l.held[k], mine)
 	}
 	return mine, nil
 }
 
 // Unlock frees the keys that h took.
-func (l *Locks) Unlock(h *Holder, keys ...string) {
+func (l *Locks) Unlock(h *Holder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range keys {
-		delete(l.held, k)
+	for _, k := range slices.Concat(h.keys.Alone, h.keys.Shared) {
+		l.held[k] = slices.DeleteFunc(l.held[k], func(other *Holder) bool { return other == h })
+		if len(l.held[k]) == 0 {
+			delete(l.held, k)
+		}
 	}
 	close(h.done)
 }
@@ -94,8 +114,8 @@ func (l *Locks) Drain(ctx context.Context) error {
 func (l *Locks) any() *Holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, h := range l.held {
-		return h
+	for _, hs := range l.held {
+		return hs[0]
 	}
 	return nil
 }
@@ -104,9 +124,11 @@ func (l *Locks) any() *Holder {
 func (l *Locks) Running() []string {
 	l.mu.Lock()
 	var hs []*Holder
-	for _, h := range l.held {
-		if !slices.Contains(hs, h) {
-			hs = append(hs, h)
+	for _, holders := range l.held {
+		for _, h := range holders {
+			if !slices.Contains(hs, h) {
+				hs = append(hs, h)
+			}
 		}
 	}
 	l.mu.Unlock()

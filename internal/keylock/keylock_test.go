@@ -35,8 +35,8 @@ func TestLockNamesItsHolder(t *testing.T) {
 	if err := l.Drain(ctx); err == nil || !strings.Contains(err.Error(), "still running") {
 		t.Errorf("drain: %v", err)
 	}
-	l.Unlock(h, "a", "b")
-	l.Unlock(other, "c")
+	l.Unlock(h)
+	l.Unlock(other)
 	if err := l.Drain(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -47,7 +47,7 @@ func TestRunOutlivesItsCaller(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	ended := make(chan error, 2)
 	w := Work[int]{
-		Op: "mkfs v1", Keys: []string{"v1"}, Budget: time.Minute,
+		Op: "mkfs v1", Keys: Keys{Alone: []string{"v1"}}, Budget: time.Minute,
 		Do: func(ctx context.Context) (int, error) {
 			backend.Progress(ctx, "half of it")
 			close(begun)
@@ -78,5 +78,57 @@ func TestRunOutlivesItsCaller(t *testing.T) {
 	}
 	if got := l.Running(); !slices.Equal(got, []string{}) {
 		t.Errorf("running: %q", got)
+	}
+}
+
+// waits reports whether an operation with these keys has to wait for another one.
+func waits(t *testing.T, l *Locks, keys Keys) bool {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h, err := l.Take(ctx, "try", keys)
+	if err == nil {
+		l.Unlock(h)
+	}
+	return err != nil
+}
+
+// TestWhileItIsCopied: what may be done with a volume of which a copy is being made, and what has to wait.
+func TestWhileItIsCopied(t *testing.T) {
+	l := New(time.Now)
+	copying := Create(backend.Request{ID: "copy", Source: backend.Source{Volume: "v"}})
+	h, err := l.Take(t.Context(), "create copy", copying)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what  string
+		keys  Keys
+		waits bool
+	}{
+		{"activate it", Volume("v"), false},
+		{"copy it once more", Create(backend.Request{ID: "another", Source: backend.Source{Volume: "v"}}), false},
+		{"take a snapshot of it", TakeSnapshots(backend.SnapshotRequest{ID: "v", Source: "v"}), false},
+		{"delete a snapshot with its name", DeleteSnapshot("v"), false},
+		{"delete or resize it", Resize("v"), true},
+		{"activate the copy", Volume("copy"), true},
+		{"copy the copy", Create(backend.Request{ID: "another", Source: backend.Source{Volume: "copy"}}), true},
+		{"make the copy again", copying, true},
+	} {
+		if got := waits(t, l, c.keys); got != c.waits {
+			t.Errorf("%s: waits: %t", c.what, got)
+		}
+	}
+	second, err := l.Take(t.Context(), "create another", Create(backend.Request{ID: "another", Source: backend.Source{Volume: "v"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Unlock(h)
+	if !waits(t, l, Resize("v")) {
+		t.Error("with the first copy done, the volume is deleted under the second")
+	}
+	l.Unlock(second)
+	if waits(t, l, Resize("v")) || len(l.held) != 0 {
+		t.Errorf("held after all: %v", l.held)
 	}
 }

@@ -15,7 +15,7 @@ const answerMargin = 200 * time.Millisecond
 // Work is one operation for [Run].
 type Work[T any] struct {
 	Op     string        // what it is called to those who wait
-	Keys   []string      // its locks
+	Keys   Keys          // its locks
 	Budget time.Duration // the longest that it may take
 	Do     func(ctx context.Context) (T, error)
 	Ended  func(since time.Time, err error) // called once after Do, under the locks still, so in order; may be nil
@@ -31,7 +31,7 @@ func Run[T any](ctx context.Context, l *Locks, w Work[T]) (T, error) {
 	if err := wait.Err(); err != nil {
 		return none, errs.E(errs.Aborted, "%s: the call ended before it began: %w", w.Op, err)
 	}
-	h, err := l.Lock(wait, w.Op, w.Keys...)
+	h, err := l.Take(wait, w.Op, w.Keys)
 	if err != nil {
 		return none, err
 	}
@@ -47,7 +47,7 @@ func Run[T any](ctx context.Context, l *Locks, w Work[T]) (T, error) {
 		if w.Ended != nil {
 			w.Ended(h.since, err)
 		}
-		l.Unlock(h, w.Keys...)
+		l.Unlock(h)
 		done <- result{value, err}
 	}()
 	select {

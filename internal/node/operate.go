@@ -30,7 +30,7 @@ const (
 func (n *Node) operate(ctx context.Context, op, volume string, do func(context.Context) error) error {
 	wait := ctx // the work's context is another one
 	_, err := keylock.Run(ctx, n.locks, keylock.Work[struct{}]{
-		Op: op + " " + volume, Keys: []string{volume}, Budget: budget,
+		Op: op + " " + volume, Keys: keylock.Keys{Alone: []string{volume}}, Budget: budget,
 		Do: func(ctx context.Context) (struct{}, error) {
 			unlock, err := n.files.Lock(wait, volume)
 			if err != nil {

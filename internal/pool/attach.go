@@ -5,6 +5,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Attach admits a node to a volume and returns how it reaches it; see [backend.Attacher].
@@ -15,7 +16,7 @@ func (p *Pool) Attach(ctx context.Context, id backend.ID, r backend.AttachReques
 	if r.Node == "" {
 		return backend.Access{}, errs.E(errs.Invalid, "node_id: missing")
 	}
-	return operate(ctx, p, "attach", []string{string(id)}, func(ctx context.Context) (backend.Access, error) {
+	return operate(ctx, p, "attach", keylock.Volume(id), func(ctx context.Context) (backend.Access, error) {
 		a, err := p.caps.Attacher.Attach(ctx, id, r)
 		if err != nil {
 			return backend.Access{}, err
@@ -32,7 +33,7 @@ func (p *Pool) Detach(ctx context.Context, id backend.ID, node string) error {
 	if p.caps.Attacher == nil {
 		return p.noAttach()
 	}
-	_, err := operate(ctx, p, "detach", []string{string(id)}, func(ctx context.Context) (struct{}, error) {
+	_, err := operate(ctx, p, "detach", keylock.Volume(id), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, p.caps.Attacher.Detach(ctx, id, node)
 	})
 	return err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // The calls of this file take requests that a pool has completed already, in another process: the one that
@@ -47,7 +48,7 @@ func (p *Pool) ImportExact(ctx context.Context, from string, r backend.Request) 
 	if err != nil {
 		return backend.Volume{}, err
 	}
-	return operate(ctx, p, "import", []string{string(r.ID)}, func(ctx context.Context) (backend.Volume, error) {
+	return operate(ctx, p, "import", keylock.Resize(r.ID), func(ctx context.Context) (backend.Volume, error) {
 		return p.caps.Importer.Import(ctx, from, r)
 	})
 }
@@ -93,7 +94,7 @@ func (p *Pool) DeleteSnapshotExact(ctx context.Context, id backend.ID) error {
 	if err != nil {
 		return err
 	}
-	_, err = operate(ctx, p, "delete-snapshot", []string{snapshotKey(id)}, func(ctx context.Context) (struct{}, error) {
+	_, err = operate(ctx, p, "delete-snapshot", keylock.DeleteSnapshot(id), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.DeleteSnapshot(ctx, id)
 	})
 	return err

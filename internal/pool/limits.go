@@ -5,6 +5,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // OpModify is what [Observation] calls a change of limits.
@@ -15,7 +16,7 @@ func (p *Pool) Modify(ctx context.Context, id backend.ID, l backend.Limits) (bac
 	if p.caps.Modifier == nil {
 		return backend.Volume{}, p.noLimits()
 	}
-	return operate(ctx, p, OpModify, []string{string(id)}, func(ctx context.Context) (backend.Volume, error) {
+	return operate(ctx, p, OpModify, keylock.Volume(id), func(ctx context.Context) (backend.Volume, error) {
 		v, err := p.b.Get(ctx, id)
 		if err != nil || v.Limits == l {
 			return v, err

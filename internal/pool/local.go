@@ -5,6 +5,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Activate makes a volume usable on this node and returns its block device; see [backend.Activator].
@@ -12,7 +13,7 @@ func (p *Pool) Activate(ctx context.Context, id backend.ID) (device string, err 
 	if p.caps.Activator == nil {
 		return "", errs.E(errs.Unsupported, "%s volumes are not reached on the node itself", p.kind.Name)
 	}
-	return operate(ctx, p, "activate", []string{string(id)}, func(ctx context.Context) (string, error) {
+	return operate(ctx, p, "activate", keylock.Volume(id), func(ctx context.Context) (string, error) {
 		return p.caps.Activator.Activate(ctx, id)
 	})
 }
@@ -22,7 +23,7 @@ func (p *Pool) Deactivate(ctx context.Context, id backend.ID) error {
 	if p.caps.Activator == nil {
 		return errs.E(errs.Unsupported, "%s volumes are not reached on the node itself", p.kind.Name)
 	}
-	_, err := operate(ctx, p, "deactivate", []string{string(id)}, func(ctx context.Context) (struct{}, error) {
+	_, err := operate(ctx, p, "deactivate", keylock.Volume(id), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, p.caps.Activator.Deactivate(ctx, id)
 	})
 	return err
@@ -42,7 +43,7 @@ func (p *Pool) SetMark(ctx context.Context, id backend.ID, m backend.Mark) error
 	if p.caps.Marker == nil {
 		return nil
 	}
-	_, err := operate(ctx, p, "mark", []string{string(id)}, func(ctx context.Context) (struct{}, error) {
+	_, err := operate(ctx, p, "mark", keylock.Volume(id), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, p.caps.Marker.SetMark(ctx, id, m)
 	})
 	return err

@@ -11,10 +11,11 @@ import (
 
 // operate runs one operation that changes something, under the locks of the keys. It goes on when
 // the caller gives up, who then gets errs.Aborted with what is going on; see [keylock.Run].
-func operate[T any](ctx context.Context, p *Pool, op string, keys []string, do func(context.Context) (T, error)) (T, error) {
+func operate[T any](ctx context.Context, p *Pool, op string, keys keylock.Keys, do func(context.Context) (T, error)) (T, error) {
+	of := keys.Alone[0]
 	return keylock.Run(ctx, p.locks, keylock.Work[T]{
-		Op: op + " " + keys[0], Keys: keys, Budget: p.opts.Budget(), Do: do,
-		Ended: func(since time.Time, err error) { p.ended(op, keys[0], since, err) },
+		Op: op + " " + of, Keys: keys, Budget: p.opts.Budget(), Do: do,
+		Ended: func(since time.Time, err error) { p.ended(op, of, since, err) },
 	})
 }
 

@@ -154,6 +154,11 @@ func TestLocks(t *testing.T) {
 		{"clone a", "delete a", true},
 		{"clone a", "delete b", false},
 		{"clone a", "create c", true},
+		{"clone a", "activate a", false}, // a copy may take hours
+		{"clone a", "snapshot a", false},
+		{"clone a", "expand a", true},
+		{"snapshot a", "mark a", false},
+		{"snapshot a", "clone a", false},
 		{"restore s", "delete s", true},
 		{"restore s", "delete a", false},
 		{"restore g/a", "delete g", true},

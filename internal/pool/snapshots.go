@@ -7,9 +7,8 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
-
-func snapshotKey(id backend.ID) string { return "snapshot " + string(id) }
 
 func (p *Pool) snapshotter() (backend.Snapshotter, error) {
 	if p.caps.Snapshotter == nil {
@@ -31,8 +30,7 @@ func (p *Pool) Snapshot(ctx context.Context, name string, source backend.ID) (ba
 }
 
 func (p *Pool) takeSnapshot(ctx context.Context, s backend.Snapshotter, r backend.SnapshotRequest) (backend.Snapshot, error) {
-	keys := []string{snapshotKey(r.ID), string(r.Source)}
-	return operate(ctx, p, "snapshot", keys, func(ctx context.Context) (backend.Snapshot, error) {
+	return operate(ctx, p, "snapshot", keylock.TakeSnapshots(r), func(ctx context.Context) (backend.Snapshot, error) {
 		return s.CreateSnapshot(ctx, r)
 	})
 }
@@ -44,7 +42,7 @@ func (p *Pool) DeleteSnapshot(ctx context.Context, id backend.ID) error {
 	if err != nil {
 		return err
 	}
-	_, err = operate(ctx, p, "delete-snapshot", []string{snapshotKey(id)}, func(ctx context.Context) (none struct{}, _ error) {
+	_, err = operate(ctx, p, "delete-snapshot", keylock.DeleteSnapshot(id), func(ctx context.Context) (none struct{}, _ error) {
 		old, err := s.GetSnapshot(ctx, id)
 		switch {
 		case errs.Is(err, errs.NotFound):
@@ -99,10 +97,8 @@ func (p *Pool) SnapshotGroup(ctx context.Context, name string, sources []backend
 }
 
 func (p *Pool) takeGroup(ctx context.Context, group backend.ID, rs []backend.SnapshotRequest) ([]backend.Snapshot, error) {
-	keys := []string{"group " + string(group)}
-	for _, r := range rs {
-		keys = append(keys, string(r.Source), snapshotKey(r.ID))
-	}
+	keys := keylock.TakeSnapshots(rs...)
+	keys.Alone = append([]string{"group " + string(group)}, keys.Alone...)
 	return operate(ctx, p, "snapshot-group", keys, func(ctx context.Context) ([]backend.Snapshot, error) {
 		if err := p.sameMembers(ctx, group, rs); err != nil {
 			return nil, err
@@ -153,9 +149,9 @@ func (p *Pool) DeleteGroup(ctx context.Context, group backend.ID) error {
 	if err != nil {
 		return err
 	}
-	keys := []string{"group " + string(group)}
+	keys := keylock.Keys{Alone: []string{"group " + string(group)}}
 	for _, m := range before {
-		keys = append(keys, snapshotKey(m.ID)) // one may be being restored
+		keys.Alone = append(keys.Alone, keylock.DeleteSnapshot(m.ID).Alone...) // one may be being restored
 	}
 	_, err = operate(ctx, p, "delete-group", keys, func(ctx context.Context) (none struct{}, _ error) {
 		members, err := p.GetGroup(ctx, group)
@@ -163,7 +159,7 @@ func (p *Pool) DeleteGroup(ctx context.Context, group backend.ID) error {
 			return none, err
 		}
 		for _, m := range members {
-			if !slices.Contains(keys, snapshotKey(m.ID)) {
+			if !slices.Contains(keys.Alone, keylock.Snapshot(m.ID)) {
 				return none, errs.E(errs.Aborted, "group %s was made anew meanwhile; call again", group)
 			}
 			if err := s.DeleteSnapshot(ctx, m.ID); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // DefaultSize is the size in bytes of a volume whose caller does not care.
@@ -44,24 +45,12 @@ func (p *Pool) Create(ctx context.Context, r VolumeRequest) (backend.Volume, err
 }
 
 func (p *Pool) create(ctx context.Context, r VolumeRequest, b backend.Request) (backend.Volume, error) {
-	return operate(ctx, p, "create", p.createKeys(b), func(ctx context.Context) (backend.Volume, error) {
+	return operate(ctx, p, "create", keylock.Create(b), func(ctx context.Context) (backend.Volume, error) {
 		if err := p.fitSource(ctx, r, &b); err != nil {
 			return backend.Volume{}, err
 		}
 		return p.b.Create(ctx, b)
 	})
-}
-
-// createKeys are the IDs to lock: a source must not be deleted while it is copied.
-func (p *Pool) createKeys(r backend.Request) []string {
-	keys := []string{string(r.ID)}
-	if r.Source.Volume != "" && r.Source.Volume != r.ID {
-		keys = append(keys, string(r.Source.Volume))
-	}
-	if r.Source.Snapshot != "" {
-		keys = append(keys, snapshotKey(r.Source.Snapshot))
-	}
-	return keys
 }
 
 // request checks and completes all of r that can be without asking the storage.
@@ -229,7 +218,7 @@ func (p *Pool) sourceSize(ctx context.Context, s backend.Source) (int64, error) 
 
 // Delete removes a volume; an absent one is no error.
 func (p *Pool) Delete(ctx context.Context, id backend.ID) error {
-	_, err := operate(ctx, p, "delete", []string{string(id)}, func(ctx context.Context) (struct{}, error) {
+	_, err := operate(ctx, p, "delete", keylock.Resize(id), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, p.b.Delete(ctx, id)
 	})
 	return err
@@ -274,7 +263,7 @@ func (p *Pool) Expand(ctx context.Context, id backend.ID, required, limit int64)
 	if required == 0 {
 		size = 0 // as it is, if that is within the limit
 	}
-	return operate(ctx, p, "expand", []string{string(id)}, func(ctx context.Context) (backend.Volume, error) {
+	return operate(ctx, p, "expand", keylock.Resize(id), func(ctx context.Context) (backend.Volume, error) {
 		v, err := p.b.Get(ctx, id)
 		if err != nil || v.Size >= size && (limit == 0 || v.Size <= limit) {
 			return v, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 	wirepb "github.com/dozo-dev/dozo/internal/wire/proto"
 )
 
@@ -47,14 +48,15 @@ func (p *served) lacks(what string) error {
 
 // change runs a call that changes something, under the locks of the keys, and sends what it reports
 // and its result, nil for none.
-func (p *served) change(s *Server, stream events, op string, keys []string, do func(context.Context) (*wirepb.Event, error)) (err error) {
+func (p *served) change(s *Server, stream events, op string, keys keylock.Keys, do func(context.Context) (*wirepb.Event, error)) (err error) {
 	ctx := stream.Context()
-	holder, err := p.locks.Lock(ctx, op+" "+keys[0], keys...)
+	of := keys.Alone[0]
+	holder, err := p.locks.Take(ctx, op+" "+of, keys)
 	if err != nil {
 		return err
 	}
-	defer p.locks.Unlock(holder, keys...)
-	defer func() { s.log(p, op, keys[0], holder.Since(), err) }()
+	defer p.locks.Unlock(holder)
+	defer func() { s.log(p, op, of, holder.Since(), err) }()
 	out := &sender{stream: stream}
 	result, err := do(backend.WithProgress(ctx, func(what string) {
 		holder.Report(what)
@@ -131,5 +133,3 @@ func snapshotsEvent(err error, all ...backend.Snapshot) (*wirepb.Event, error) {
 	}
 	return &wirepb.Event{What: &wirepb.Event_Snapshots{Snapshots: w}}, nil
 }
-
-func snapshotKey(id backend.ID) string { return "snapshot " + string(id) }

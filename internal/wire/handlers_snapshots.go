@@ -7,6 +7,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 	wirepb "github.com/dozo-dev/dozo/internal/wire/proto"
 )
 
@@ -25,7 +26,7 @@ func (h *handlers) CreateSnapshot(w *wirepb.SnapshotRequest, stream events) erro
 	if p.caps.Snapshotter == nil {
 		return p.lacks(takeSnapshots)
 	}
-	return p.change(h.s, stream, "snapshot", []string{snapshotKey(r.ID), string(r.Source)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "snapshot", keylock.TakeSnapshots(r), func(ctx context.Context) (*wirepb.Event, error) {
 		made, err := p.caps.Snapshotter.CreateSnapshot(ctx, r)
 		return snapshotsEvent(err, made)
 	})
@@ -40,7 +41,7 @@ func (h *handlers) DeleteSnapshot(w *wirepb.Target, stream events) error {
 	if p.caps.Snapshotter == nil {
 		return p.lacks(takeSnapshots)
 	}
-	return p.change(h.s, stream, "delete-snapshot", []string{snapshotKey(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "delete-snapshot", keylock.DeleteSnapshot(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return nil, p.caps.Snapshotter.DeleteSnapshot(ctx, id)
 	})
 }
@@ -88,19 +89,17 @@ func (h *handlers) CreateGroup(w *wirepb.GroupRequest, stream events) error {
 		return p.lacks("take snapshots of a group")
 	}
 	var rs []backend.SnapshotRequest
-	var keys []string
 	for _, member := range w.GetSnapshots() {
 		r, err := fromSnapshotRequest(member)
 		if err != nil {
 			return err
 		}
 		rs = append(rs, r)
-		keys = append(keys, snapshotKey(r.ID), string(r.Source))
 	}
 	if len(rs) == 0 {
 		return errs.E(errs.Invalid, "snapshots: missing")
 	}
-	return p.change(h.s, stream, "snapshot-group", keys, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "snapshot-group", keylock.TakeSnapshots(rs...), func(ctx context.Context) (*wirepb.Event, error) {
 		made, err := p.caps.GroupSnapshotter.CreateGroup(ctx, rs)
 		return snapshotsEvent(err, made...)
 	})

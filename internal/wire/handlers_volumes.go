@@ -7,6 +7,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 	wirepb "github.com/dozo-dev/dozo/internal/wire/proto"
 )
 
@@ -24,7 +25,7 @@ func (h *handlers) Create(w *wirepb.CreateRequest, stream events) error {
 	if r.Parameters, err = backend.Complete("parameters", p.Kind.Parameters, r.Parameters); err != nil {
 		return err
 	}
-	return p.change(h.s, stream, "create", createKeys(r), func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "create", keylock.Create(r), func(ctx context.Context) (*wirepb.Event, error) {
 		if err := p.canCopy(ctx, r); err != nil {
 			return nil, err
 		}
@@ -48,25 +49,13 @@ func (p *served) canCopy(ctx context.Context, r backend.Request) error {
 	return v.Satisfies(r)
 }
 
-// createKeys are the IDs to lock: a source must not be deleted while it is copied.
-func createKeys(r backend.Request) []string {
-	keys := []string{string(r.ID)}
-	if r.Source.Volume != "" && r.Source.Volume != r.ID {
-		keys = append(keys, string(r.Source.Volume))
-	}
-	if r.Source.Snapshot != "" {
-		keys = append(keys, snapshotKey(r.Source.Snapshot))
-	}
-	return keys
-}
-
 // Delete is [backend.Backend].
 func (h *handlers) Delete(w *wirepb.Target, stream events) error {
 	p, id, err := h.target(w)
 	if err != nil {
 		return err
 	}
-	return p.change(h.s, stream, "delete", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "delete", keylock.Resize(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return nil, p.Backend.Delete(ctx, id)
 	})
 }
@@ -126,7 +115,7 @@ func (h *handlers) Expand(w *wirepb.ExpandRequest, stream events) error {
 	case w.GetSize() <= 0:
 		return errs.E(errs.Invalid, "size: %d is not positive", w.GetSize())
 	}
-	return p.change(h.s, stream, "expand", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "expand", keylock.Resize(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return volumeEvent(p.caps.Expander.Expand(ctx, id, w.GetSize()))
 	})
 }
@@ -140,7 +129,7 @@ func (h *handlers) Modify(w *wirepb.ModifyRequest, stream events) error {
 	case p.caps.Modifier == nil:
 		return p.lacks("have limits")
 	}
-	return p.change(h.s, stream, "modify", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "modify", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return volumeEvent(p.caps.Modifier.Modify(ctx, id, fromLimits(w.GetLimits())))
 	})
 }
@@ -158,7 +147,7 @@ func (h *handlers) Import(w *wirepb.ImportRequest, stream events) error {
 	if err != nil {
 		return err
 	}
-	return p.change(h.s, stream, "import", []string{string(r.ID)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "import", keylock.Resize(r.ID), func(ctx context.Context) (*wirepb.Event, error) {
 		return volumeEvent(p.caps.Importer.Import(ctx, w.GetFrom(), r))
 	})
 }
@@ -184,7 +173,7 @@ func (h *handlers) Activate(w *wirepb.Target, stream events) error {
 	if p.caps.Activator == nil {
 		return p.lacks("activate volumes")
 	}
-	return p.change(h.s, stream, "activate", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "activate", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		device, err := p.caps.Activator.Activate(ctx, id)
 		return &wirepb.Event{What: &wirepb.Event_Device{Device: device}}, err
 	})
@@ -199,7 +188,7 @@ func (h *handlers) Deactivate(w *wirepb.Target, stream events) error {
 	if p.caps.Activator == nil {
 		return p.lacks("activate volumes")
 	}
-	return p.change(h.s, stream, "deactivate", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "deactivate", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return nil, p.caps.Activator.Deactivate(ctx, id)
 	})
 }
@@ -215,7 +204,7 @@ func (h *handlers) Attach(w *wirepb.AttachRequest, stream events) error {
 	case w.GetNode() == "":
 		return errs.E(errs.Invalid, "node: missing")
 	}
-	return p.change(h.s, stream, "attach", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "attach", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return accessEvent(p.caps.Attacher.Attach(ctx, id, fromAttachRequest(w)))
 	})
 }
@@ -229,7 +218,7 @@ func (h *handlers) Detach(w *wirepb.DetachRequest, stream events) error {
 	if p.caps.Attacher == nil {
 		return p.lacks("attach volumes")
 	}
-	return p.change(h.s, stream, "detach", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "detach", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return nil, p.caps.Attacher.Detach(ctx, id, w.GetNode())
 	})
 }
@@ -258,7 +247,7 @@ func (h *handlers) SetMark(w *wirepb.SetMarkRequest, stream events) error {
 	case w.GetMark() == nil: // the zero mark says "never formatted": it has to be sent to be meant
 		return errs.E(errs.Invalid, "mark: missing")
 	}
-	return p.change(h.s, stream, "mark", []string{string(id)}, func(ctx context.Context) (*wirepb.Event, error) {
+	return p.change(h.s, stream, "mark", keylock.Volume(id), func(ctx context.Context) (*wirepb.Event, error) {
 		return nil, p.caps.Marker.SetMark(ctx, id, fromMark(w.GetMark()))
 	})
 }

@@ -127,15 +127,7 @@ func (b *bed) topolvm() (pod *corev1.Pod) {
 		Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: anything}}},
 	}}
 	b.must(b.Client.Create(ctx, crd))
-	b.until("LogicalVolumes are served", func() bool {
-		b.must(b.Client.Get(ctx, client.ObjectKeyFromObject(crd), crd))
-		for _, c := range crd.Status.Conditions {
-			if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
-				return true
-			}
-		}
-		return false
-	})
+	b.must(b.Established(ctx, crd))
 	l := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "topolvm.io/v1", "kind": "LogicalVolume", "metadata": map[string]any{"name": "pvc-1"},
 		"spec":   map[string]any{"name": "pvc-1", "nodeName": "n1", "deviceClass": "p", "size": "3Mi"},

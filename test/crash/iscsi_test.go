@@ -48,10 +48,8 @@ func (u networkUse) stage() Step {
 // left fails if the node has anything of the initiator's.
 func (u networkUse) left() Step {
 	return Step{Name: "nothing left", Do: func(context.Context, Driver) error {
-		for _, pattern := range []string{"/sys/class/iscsi_session/*", "/sys/class/scsi_device/*", "/etc/iscsi/nodes/*"} {
-			if found, _ := filepath.Glob(pattern); len(found) > 0 {
-				return fmt.Errorf("left: %v", found)
-			}
+		if left := lab.InitiatorLeft(); len(left) > 0 {
+			return fmt.Errorf("left: %v", left)
 		}
 		return nil
 	}}
@@ -81,7 +79,7 @@ func TestISCSIVolume(t *testing.T) {
 	}
 	var disk *lio.Disk
 	if os.Getenv(orderVariable) == "" {
-		lio.StartInitiator(t)
+		lab.StartInitiator(t)
 		disk = lio.NewDisk(t, "v", iscsiSerial, iscsiSize)
 		lio.NewTarget(t, iscsiTarget, "dozo", "a-password-of-chap", iscsiPortal).Map(disk, 1)
 	}

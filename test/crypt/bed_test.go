@@ -4,14 +4,12 @@ package crypt
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -40,25 +38,11 @@ func guest() lab.Guest {
 	}
 }
 
-// said remembers what programs were called with, as anybody on the machine can see it.
-type said struct {
-	host.Runner
-	mu   sync.Mutex
-	args []string
-}
-
-func (s *said) Run(ctx context.Context, c host.Cmd) (host.Output, error) {
-	s.mu.Lock()
-	s.args = append(s.args, c.Name+" "+strings.Join(c.Args, " "))
-	s.mu.Unlock()
-	return s.Runner.Run(ctx, c)
-}
-
 // bed is a driver with a pool of image files, as it is started on a machine.
 type bed struct {
 	t    *testing.T
 	dir  string
-	said *said
+	argv *hosttest.ArgvLog
 	log  *bytes.Buffer
 	pool *pool.Pool
 	node *node.Node
@@ -67,9 +51,9 @@ type bed struct {
 // newBed starts a driver in a directory that has its own file system.
 func newBed(t *testing.T, dir string, runner host.Runner) *bed {
 	t.Helper()
-	b := &bed{t: t, dir: dir, said: &said{Runner: runner}, log: &bytes.Buffer{}}
+	b := &bed{t: t, dir: dir, argv: &hosttest.ArgvLog{Runner: runner}, log: &bytes.Buffer{}}
 	h := host.New()
-	h.Runner = b.said
+	h.Runner = b.argv
 	for _, d := range []string{"images", "staging", "pods"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -214,7 +198,7 @@ func (b *bed) delete(volumes ...backend.Volume) {
 // secret fails the test if a passphrase can be seen where others look.
 func (b *bed) secret(passphrases ...string) {
 	b.t.Helper()
-	places := map[string]string{"the log": b.log.String(), "the programs' arguments": strings.Join(b.said.args, "\n")}
+	places := map[string]string{"the log": b.log.String(), "the programs' arguments": b.argv.String()}
 	records, err := filepath.Glob(filepath.Join(b.dir, "state", "*.json"))
 	if err != nil {
 		b.t.Fatal(err)

@@ -3,7 +3,9 @@ package dsmsim
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 )
 
 // TestStateSurvives a restart, and the death of the simulator's process.
@@ -95,5 +97,32 @@ func TestFaultsAreWhatTheySay(t *testing.T) {
 		if done := n.state.lun("a") != nil; done != action.Done() {
 			t.Errorf("%s: done %v, want %v", action, done, action.Done())
 		}
+	}
+}
+
+// TestContents: a LUN that is deleted is there until it has gone, whether anybody asks or not.
+func TestContents(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Contents(dir); err == nil {
+		t.Error("a directory without a NAS has one that is empty")
+	}
+	n := newNAS(t, Config{Dir: dir, DeleteLag: time.Minute})
+	n.newLUN("a")
+	n.newLUN("b")
+	n.want(0, lunAPI+"take_snapshot", `src_lun_uuid="a"`, `snapshot_name="s"`)
+	n.want(0, targetAPI+"create", `name="t"`, `iqn="iqn.t"`, "max_sessions=0", "auth_type=0")
+	n.want(0, lunAPI+"map_target", `uuid="b"`, `target_ids=["1"]`)
+	n.want(0, "SYNO.Core.Share.create", `name="f"`, `shareinfo={"name":"f","vol_path":"/volume1","name_org":"","desc":"whose"}`)
+	n.want(0, lunAPI+"delete", `uuid="a"`)
+	for when, want := range map[time.Duration][]string{
+		0:           {"LUN a: ", "LUN b: ", "snapshot s: ", "share f: whose", "target t: 1 LUNs"},
+		time.Minute: {"LUN b: ", "share f: whose", "target t: 1 LUNs"},
+	} {
+		if got := n.state.contents(n.clock.Now().Add(when)); !slices.Equal(got, want) {
+			t.Errorf("after %v: %q, want %q", when, got, want)
+		}
+	}
+	if got, err := Contents(dir); err != nil || len(got) == 0 {
+		t.Errorf("Contents: %q, %v", got, err)
 	}
 }

@@ -129,7 +129,7 @@ func (b *bed) dismantle() {
 	}
 }
 
-// checkNoTraces proves that no node has anything of a volume.
+// checkNoTraces proves that no node has anything of a volume, nor storage outside of them.
 func (b *bed) checkNoTraces(ctx context.Context, volume string) {
 	b.t.Helper()
 	found, err := b.nodes.traces(ctx, b.driver, volume)
@@ -138,6 +138,9 @@ func (b *bed) checkNoTraces(ctx context.Context, volume string) {
 	}
 	for _, left := range found {
 		b.t.Errorf("volume %s is deleted; left: %v", volume, left)
+	}
+	if left, err := b.onStorage(ctx, volume); err != nil || len(left) > 0 {
+		b.t.Errorf("volume %s is deleted; left on the storage: %q, %v", volume, left, err)
 	}
 }
 

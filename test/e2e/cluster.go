@@ -25,6 +25,7 @@ const (
 	volumes    = "persistentvolumes"
 	namespaces = "namespaces"
 	events     = "events"
+	nodes      = "nodes"
 	snapshots  = "volumesnapshots"
 
 	nodeVolumes = "nodevolumes"

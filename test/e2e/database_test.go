@@ -53,16 +53,25 @@ func (b *bed) postgres(name, claim string) *corev1.Pod {
 	})
 }
 
+// sql runs a query in a pod's database.
 func (b *bed) sql(pod, query string) string {
 	b.t.Helper()
-	return b.exec(pod, "sh", "-c", inPostgres+`psql --no-psqlrc --tuples-only --no-align --command "$0"`, query)
+	out, err := b.trySQL(pod, query)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+func (b *bed) trySQL(pod, query string) (string, error) {
+	return b.tryExec(pod, "sh", "-c", inPostgres+`psql --no-psqlrc --tuples-only --no-align --command "$0"`, query)
 }
 
 // awaitSQL waits for the answer to a query: a database that recovers does not answer at first.
 func (b *bed) awaitSQL(pod, query, want string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(usualLimit); ; time.Sleep(time.Second) {
-		got, err := b.tryExec(pod, "sh", "-c", inPostgres+`psql --no-psqlrc --tuples-only --no-align --command "$0"`, query)
+		got, err := b.trySQL(pod, query)
 		if err == nil && got == want {
 			return
 		}

@@ -64,7 +64,7 @@ func killedWhileProvisioning(b *bed) {
 		return c != nil && c.Annotations[annotation] != "", describeClaim(c)
 	})
 	start := time.Now()
-	b.kill(c.Annotations[annotation])
+	b.killAtWork(c.Annotations[annotation])
 	b.awaitBound("data")
 	b.awaitReady("pod")
 	b.times.Add(timings.Recovered, time.Since(start))
@@ -97,7 +97,7 @@ func killedWhileExpanding(b *bed) {
 		return c != nil && len(c.Status.Conditions) > 0, describeClaim(c)
 	})
 	start := time.Now()
-	b.kill(p.Spec.NodeName)
+	b.killAtWork(p.Spec.NodeName)
 	b.awaitGrown("data", "pod", b.fileSystemSize)
 	b.times.Add(timings.Recovered, time.Since(start))
 	b.verify("pod", dataFile, dataMiB, sum)
@@ -117,7 +117,7 @@ func killedWhileDeleting(b *bed) {
 		b.t.Fatal(err)
 	}
 	start := time.Now()
-	b.kill(p.Spec.NodeName)
+	b.killAtWork(p.Spec.NodeName)
 	if b.awaitNone(one(volumes, "", c.Spec.VolumeName), "PersistentVolume "+c.Spec.VolumeName) {
 		b.times.Add(timings.Recovered, time.Since(start))
 	}

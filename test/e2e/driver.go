@@ -11,6 +11,7 @@ type Driver struct {
 	Namespace     string // where the driver's own pods are
 	Pods          string // label selector of all its pods
 	NodePods      string // label selector of the pods that serve CSI on nodes
+	Controllers   string // and of those that make volumes, where it is not the nodes that do
 	Program       string // name of the driver's process in them
 	Size          string // of a first volume, a Kubernetes quantity
 	Larger        string // of one that it is expanded or restored to
@@ -21,6 +22,7 @@ type Driver struct {
 	Layouts       []Layout
 	Thin          Thin
 	Room          Room
+	Storage       Storage
 	Can           Can
 }
 
@@ -29,6 +31,8 @@ type Can struct {
 	Expand, Snapshot, Clone, Block, SingleWriter bool
 	Capacity                                     bool // it publishes how much room nodes have
 	NodeBound                                    bool // a volume, its snapshots and clones are on one node
+	Outside                                      bool // volumes are on Driver.Storage, which nodes are admitted to and shut out from
+	ManyWriters                                  bool // pods on many nodes write to a volume's files at the same time
 	Inline                                       bool // a pod's spec can have a volume in it, "size" its attribute
 	Limits                                       bool // VolumeAttributesClasses with read-bps and the like
 	Layouts                                      bool // it has the pools of Driver.Layouts, Thin and Room
@@ -63,6 +67,14 @@ type Room struct {
 	Port    int
 	Metric  string // with labels, as Prometheus writes it
 	Program []string
+}
+
+// Storage is a machine of the lab's beside the nodes that volumes are on.
+type Storage struct {
+	Machine string  // what the lab calls it
+	Listing string  // the lab's verb that prints what it has, a line each; those of a volume have the PersistentVolume's name
+	MayStay string  // a regular expression: lines that say nothing of a volume
+	Left    []Trace // on nodes, when there are no volumes at all
 }
 
 // onHost runs a program on a node with the node's own file systems.
@@ -122,7 +134,38 @@ func Drivers() map[string]Driver {
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
 		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true, Layouts: true},
-	}}
+	}, "synology": synology(Driver{
+		SnapshotClass: "dozo-synology",
+		FileSystems:   []string{"ext4", "xfs", "btrfs"},
+		Can:           Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Outside: true},
+	}), "synology-nfs": synology(Driver{
+		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
+	})}
+}
+
+// synology completes a driver of LUNs or of shared folders with what both have.
+func synology(d Driver) Driver {
+	d.Name, d.StorageClass, d.Namespace, d.Program = "synology.dozo.dev", "dozo", "dozo", "dozo"
+	d.Pods = "app.kubernetes.io/component in (synology-node, synology-controller)"
+	d.NodePods = "app.kubernetes.io/component=synology-node"
+	d.Controllers = "app.kubernetes.io/component=synology-controller"
+	d.Size, d.Larger, d.FullSays = "512Mi", "1Gi", "of the NAS has"
+	d.Traces = []Trace{
+		{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
+		{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
+	}
+	d.Storage = Storage{
+		Machine: "nas", Listing: "nas",
+		// Of a node that died, whose session the NAS had not missed yet: such a target goes when there is need of room.
+		MayStay: `^target .*\.W[0-9]+: 0 LUNs$`,
+		Left: []Trace{
+			{"an iSCSI session", []string{"find", "/sys/class/iscsi_session", "-name", "session*"}},
+			{"a record of an iSCSI target", []string{"find", "/host/etc/iscsi/nodes", "-type", "f"}},
+			{"a claim on an iSCSI target", []string{"find", "/host/var/lib/dozo/node", "-name", "*.iscsi"}},
+			{"an NFS mount", []string{"grep", " - nfs4 ", "/proc/1/mountinfo"}},
+		},
+	}
+	return d
 }
 
 // driverNamed returns one of [Drivers].

@@ -30,6 +30,24 @@ func TestDriver(t *testing.T) {
 	}
 }
 
+// TestNothingLeft runs when all tests are done that make volumes: storage outside of the cluster has none, and no node a
+// connection to it.
+func TestNothingLeft(t *testing.T) {
+	s := newSuite(t)
+	if !s.seesStorage() {
+		t.Skipf("%s keeps volumes on nodes, where each scenario looks; or DOZO_E2E_LAB is not set", s.driver.Name)
+	}
+	for deadline := time.Now().Add(usualLimit); ; time.Sleep(time.Second) {
+		left, err := s.leftovers(t.Context())
+		if err == nil && len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left after %v: %q, %v", usualLimit, left, err)
+		}
+	}
+}
+
 // useScenarios only use the driver: they run side by side.
 func useScenarios() []scenario {
 	expand := func(c Can) bool { return c.Expand }
@@ -41,16 +59,16 @@ func useScenarios() []scenario {
 	return []scenario{
 		{name: "data outlives its pod", smoke: true, run: dataOutlivesPod},
 		{name: "expand in use", smoke: true, needs: expand, run: expandInUse},
-		{name: "expand ext4 in use", needs: expand, run: expandExt4InUse},
+		{name: "expand ext4 in use", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandExt4InUse},
 		{name: "expand a block volume", needs: func(c Can) bool { return c.Expand && c.Block }, run: expandBlock},
-		{name: "expand too far", needs: func(c Can) bool { return c.Expand && c.Capacity }, run: expandTooFar},
+		{name: "expand too far", needs: expand, run: expandTooFar},
 		{name: "restore to a larger volume", smoke: true, needs: snapshot, run: restoreLarger},
 		{name: "clone", smoke: true, needs: clone, run: cloneClaim},
 		{name: "copies find their source", run: copiesFindTheirSource,
 			needs: func(c Can) bool { return c.NodeBound && c.Snapshot && c.Clone }},
 		{name: "ephemeral volume", run: ephemeralVolume},
 		{name: "expand an unused volume", needs: expand, run: expandUnused},
-		{name: "file systems", run: fileSystems},
+		{name: "file systems", needs: block, run: fileSystems},
 		{name: "mount options", run: mountOptions},
 		{name: "least size", run: leastSize},
 		{name: "uneven size", needs: block, run: unevenSize},
@@ -71,6 +89,8 @@ func useScenarios() []scenario {
 		{name: "immediate binding", needs: func(c Can) bool { return c.NodeBound }, run: immediate},
 		{name: "restricted class", needs: func(c Can) bool { return c.NodeBound }, run: restrictedClass},
 		{name: "imported snapshot", needs: snapshot, run: importedSnapshot},
+		{name: "many writers", smoke: true, needs: func(c Can) bool { return c.ManyWriters }, run: manyWriters},
+		{name: "many writers refused", needs: func(c Can) bool { return c.Outside && !c.ManyWriters }, run: manyWritersRefused},
 		{name: "limits change", needs: func(c Can) bool { return c.Limits }, run: limitsChange},
 	}
 }
@@ -90,9 +110,13 @@ func disturbScenarios() []scenario {
 		{name: "full", needs: func(c Can) bool { return c.Capacity }, run: full},
 		{name: "database", needs: hasDatabase, run: database},
 		{name: "twenty at once", run: twentyAtOnce},
-		{name: "fifty claims at once", needs: func(c Can) bool { return c.Block && c.NodeBound }, run: fiftyClaims},
+		{name: "fifty claims at once", needs: func(c Can) bool { return c.Block }, run: fiftyClaims},
 		{name: "API server away", needs: hasLab, run: apiServerAway},
 		{name: "power cut", needs: hasPower, run: powerCut},
-		{name: "node lost", needs: hasPower, run: nodeLost},
+		{name: "node lost", needs: func(c Can) bool { return hasPower(c) && c.NodeBound }, run: nodeLost},
+		{name: "fence a node that is dead", needs: hasStorage, run: fenceDead},
+		{name: "fence a node that lives", needs: hasStorage, run: fenceLiving},
+		{name: "storage away", needs: hasStorage, run: storageAway},
+		{name: "expand while the storage restarts", needs: func(c Can) bool { return hasStorage(c) && c.Expand }, run: expandOverRestart},
 	}
 }

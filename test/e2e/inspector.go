@@ -114,21 +114,34 @@ func (in *inspector) run(ctx context.Context, node string, program ...string) (s
 // traces are what is on nodes of a volume, by what they are.
 func (in *inspector) traces(ctx context.Context, d Driver, volume string) (map[string][]string, error) {
 	found := map[string][]string{}
-	names := strings.NewReplacer("VOLUME", volume, "MAPPED", strings.ReplaceAll(volume, "-", "--"))
 	for node := range in.pods {
-		for _, trace := range d.Traces {
-			program := make([]string, len(trace.Program))
-			for i, word := range trace.Program {
-				program[i] = names.Replace(word)
-			}
-			out, err := in.run(ctx, node, program...)
-			// grep and find exit with 1 if there is nothing, or nothing to search.
-			if exit := (exec.CodeExitError{}); err != nil && !(errors.As(err, &exit) && exit.Code == 1) {
-				return nil, fmt.Errorf("node %s: look for %s: %w", node, trace.What, err)
-			}
-			for line := range strings.Lines(out) {
-				found[trace.What] = append(found[trace.What], "node "+node+": "+trace.What+": "+strings.TrimSpace(line))
-			}
+		some, err := in.tracesOn(ctx, node, d, volume)
+		if err != nil {
+			return nil, err
+		}
+		for what, lines := range some {
+			found[what] = append(found[what], lines...)
+		}
+	}
+	return found, nil
+}
+
+// tracesOn are those on one node.
+func (in *inspector) tracesOn(ctx context.Context, node string, d Driver, volume string) (map[string][]string, error) {
+	found := map[string][]string{}
+	names := strings.NewReplacer("VOLUME", volume, "MAPPED", strings.ReplaceAll(volume, "-", "--"))
+	for _, trace := range d.Traces {
+		program := make([]string, len(trace.Program))
+		for i, word := range trace.Program {
+			program[i] = names.Replace(word)
+		}
+		out, err := in.run(ctx, node, program...)
+		// grep and find exit with 1 if there is nothing, or nothing to search.
+		if exit := (exec.CodeExitError{}); err != nil && !(errors.As(err, &exit) && exit.Code == 1) {
+			return nil, fmt.Errorf("node %s: look for %s: %w", node, trace.What, err)
+		}
+		for line := range strings.Lines(out) {
+			found[trace.What] = append(found[trace.What], "node "+node+": "+trace.What+": "+strings.TrimSpace(line))
 		}
 	}
 	return found, nil

@@ -47,6 +47,21 @@ func (b *bed) kill(node string) {
 	b.deleteDriverPods(node)
 }
 
+// killAtWork kills the driver on a node, and where it is a controller that makes volumes, that too.
+func (b *bed) killAtWork(node string) {
+	b.t.Helper()
+	var controllers []corev1.Pod
+	if b.driver.Controllers != "" {
+		controllers = b.driverPodsOn(b.driver.Controllers, "")
+	}
+	b.kill(node)
+	for _, p := range controllers {
+		if p.Spec.NodeName != node {
+			b.kill(p.Spec.NodeName)
+		}
+	}
+}
+
 // deleteDriverPods deletes the driver's pods of a node, or all, and returns which they were.
 func (b *bed) deleteDriverPods(node string) map[types.UID]bool {
 	b.t.Helper()

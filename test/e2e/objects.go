@@ -339,3 +339,13 @@ func (b *bed) verify(pod, file string, mib int, want string) {
 		b.t.Fatalf("pod %s: %s has checksum %s, not the %s that was written", pod, file, got, want)
 	}
 }
+
+// number reads a number that a program printed.
+func (b *bed) number(s string) int64 {
+	b.t.Helper()
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}

@@ -3,8 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -17,22 +17,17 @@ import (
 // away is for how long the API server does not answer.
 const away = 2 * time.Minute
 
-// lab runs the program that does to the cluster what no API does, which DOZO_E2E_LAB names: "crash NODE", "boot
-// NODE", and "exec -- PROGRAM" beside the control plane.
+// lab does something to the cluster that no API does; see [labProgram].
 func (b *bed) lab(args ...string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), usualLimit)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, os.Getenv("DOZO_E2E_LAB"), args...).CombinedOutput(); err != nil {
-		b.t.Fatalf("lab %s: %v: %s", strings.Join(args, " "), err, out)
+	if _, err := labProgram(context.Background(), args...); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
-// The scenarios below need a lab, the first two one whose nodes can lose their power.
-func hasLab(Can) bool { return os.Getenv("DOZO_E2E_LAB") != "" }
-func hasPower(c Can) bool {
-	return hasLab(c) && os.Getenv("DOZO_LAB_KERNEL") == "guest" && c.NodeBound
-}
+// The scenarios below need a lab, most one whose nodes can lose their power, or one with a machine that volumes are on.
+func hasPower(c Can) bool   { return hasLab(c) && os.Getenv("DOZO_LAB_KERNEL") == "guest" }
+func hasStorage(c Can) bool { return hasPower(c) && c.Outside }
 
 // bystander is a node that the driver's controller is not on, so that only the node is missing.
 func (b *bed) bystander() string {
@@ -148,11 +143,9 @@ func (b *bed) awaitLost(object string, lost bool) {
 // on its node is not restarted, and work resumes by itself.
 func apiServerAway(b *bed) {
 	b.timed = false
-	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", func(p *corev1.Pod) {
-		p.Spec.Containers[0].Command = []string{"sh", "-c", "while :; do date +%s >>" + dataDir + "/ticks; sync " + dataDir + "/ticks; sleep 0.5; done"}
-	}), "", "")
+	_, p := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", ticking), "", "")
 	sum := b.write("pod", dataFile, dataMiB)
-	before := b.nodePodsOf()
+	before := b.restarts(b.driver.NodePods)
 	const server = "kube-apiserver"
 	b.lab("exec", "--", "pkill", "-STOP", "-x", server)
 	time.Sleep(away)
@@ -161,34 +154,50 @@ func apiServerAway(b *bed) {
 	b.launch(b.claim("after", b.driver.Size), b.pod("after", "after"), "", "")
 	b.t.Logf("a new claim is bound and its pod runs %v after the API server is back", time.Since(again).Round(time.Millisecond))
 	b.verify("pod", dataFile, dataMiB, sum)
-	last, longest, ticks := int64(0), int64(0), 0
-	for line := range strings.Lines(b.exec("pod", "cat", dataDir+"/ticks")) {
-		at := b.number(strings.TrimSpace(line))
-		if last != 0 {
-			longest = max(longest, at-last)
-		}
-		last = at
-		ticks++
+	_, ticks, longest := b.ticks("pod")
+	b.t.Logf("%d writes on node %s, the longest pause between two %v", ticks, p.Spec.NodeName, longest)
+	if longest > away/4 {
+		b.t.Errorf("the pod could not write for %v", longest)
 	}
-	b.t.Logf("%d writes on node %s, the longest pause between two %d s", ticks, p.Spec.NodeName, longest)
-	if time.Duration(longest)*time.Second > away/4 {
-		b.t.Errorf("the pod could not write for %d s", longest)
-	}
-	for name, restarts := range b.nodePodsOf() {
-		if was, ok := before[name]; !ok || was != restarts {
-			b.t.Errorf("the driver's containers on a node were restarted: pod %s %v, before %v", name, restarts, before)
-		}
-	}
+	b.wantRestarts(b.driver.NodePods, before)
 }
 
-// nodePodsOf are the driver's pods on nodes, with how often their containers were restarted.
-func (b *bed) nodePodsOf() map[types.UID]int32 {
+// ticking makes a pod write down the time twice a second, each on the storage before the next.
+func ticking(p *corev1.Pod) {
+	p.Spec.Containers[0].Command = []string{"sh", "-c", "while :; do date +%s >>" + dataDir + "/ticks; sync " + dataDir + "/ticks; sleep 0.5; done"}
+}
+
+// ticks are what a pod sees of a pod that was ticking: the last one in seconds of Unix time, how many, and the longest pause
+// between two.
+func (b *bed) ticks(pod string) (last int64, many int, longest time.Duration) {
+	b.t.Helper()
+	for line := range strings.Lines(b.exec(pod, "cat", dataDir+"/ticks")) {
+		at := b.number(strings.TrimSpace(line))
+		if many > 0 {
+			longest = max(longest, time.Duration(at-last)*time.Second)
+		}
+		last = at
+		many++
+	}
+	return last, many, longest
+}
+
+// restarts are pods of the driver, with how often their containers were restarted.
+func (b *bed) restarts(labels string) map[types.UID]int32 {
 	b.t.Helper()
 	restarts := map[types.UID]int32{}
-	for _, p := range b.driverPodsOn(b.driver.NodePods, "") {
+	for _, p := range b.driverPodsOn(labels, "") {
 		for _, c := range p.Status.ContainerStatuses {
 			restarts[p.UID] += c.RestartCount
 		}
 	}
 	return restarts
+}
+
+// wantRestarts checks that pods of the driver are the same ones, none of whose containers was restarted.
+func (b *bed) wantRestarts(labels string, want map[types.UID]int32) {
+	b.t.Helper()
+	if got := b.restarts(labels); !maps.Equal(got, want) {
+		b.t.Errorf("the driver's containers were restarted: pods %v, before %v", got, want)
+	}
 }

@@ -24,6 +24,9 @@ func dataOutlivesPod(b *bed) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	if has, err := b.onStorage(b.t.Context(), c.Spec.VolumeName); err != nil || b.seesStorage() && len(has) == 0 {
+		b.t.Errorf("the storage says nothing of a volume in use: the search for what is left finds nothing (%v)", err)
+	}
 	for _, trace := range b.driver.Traces {
 		if len(found[trace.What]) == 0 {
 			b.t.Errorf("%s of a volume in use was not found on any node: the search for what is left finds nothing: %v", trace.What, trace.Program)
@@ -46,13 +49,19 @@ func (b *bed) grow(claim, pod string, seen func(pod string) int64) {
 
 func (b *bed) awaitGrown(claim, pod string, seen func(pod string) int64) {
 	b.t.Helper()
-	want := apiresource.MustParse(b.driver.Larger)
-	await(b, one(claims, b.ns, claim), "PVC "+claim+" to have "+b.driver.Larger, func(c *corev1.PersistentVolumeClaim) (bool, string) {
+	b.awaitSize(claim, pod, b.driver.Larger, seen)
+}
+
+// awaitSize waits until a claim's status and its pod have a size.
+func (b *bed) awaitSize(claim, pod, size string, seen func(pod string) int64) {
+	b.t.Helper()
+	want := apiresource.MustParse(size)
+	await(b, one(claims, b.ns, claim), "PVC "+claim+" to have "+size, func(c *corev1.PersistentVolumeClaim) (bool, string) {
 		return c != nil && c.Status.Capacity.Storage().Cmp(want) >= 0, describeClaim(c)
 	})
 	// A file system takes up to a fifth of a small device for itself.
 	if got := seen(pod); got < want.Value()/5*4 {
-		b.t.Fatalf("PVC %s has %s, and pod %s sees only %d bytes", claim, b.driver.Larger, pod, got)
+		b.t.Fatalf("PVC %s has %s, and pod %s sees only %d bytes", claim, size, pod, got)
 	}
 }
 
@@ -66,15 +75,6 @@ func (b *bed) fileSystemSize(pod string) int64 {
 func (b *bed) deviceSize(pod string) int64 {
 	b.t.Helper()
 	return b.number(b.exec(pod, "blockdev", "--getsize64", blockDevice))
-}
-
-func (b *bed) number(s string) int64 {
-	b.t.Helper()
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return n
 }
 
 func expandInUse(b *bed) {
@@ -237,9 +237,9 @@ func readWriteOncePod(b *bed) {
 
 // readOnly is the pod's choice: the volume is writable for others.
 func readOnly(b *bed) {
-	b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), timings.PVCBound, timings.PodRunning)
+	_, writer := b.launch(b.claim("data", b.driver.Size), b.pod("writer", "data"), timings.PVCBound, timings.PodRunning)
 	sum := b.write("writer", dataFile, dataMiB)
-	b.start(b.pod("reader", "data", func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true }))
+	b.start(b.pod("reader", "data", onNode(writer.Spec.NodeName), func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true }))
 	b.verify("reader", dataFile, dataMiB, sum)
 	if _, err := b.tryExec("reader", "touch", dataDir+"/another"); err == nil || !strings.Contains(err.Error(), "Read-only") {
 		b.t.Errorf("a pod with readOnly writes: %v", err)

@@ -3,13 +3,11 @@ package iscsi
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,25 +38,11 @@ func guest() lab.Guest {
 	}
 }
 
-// runner remembers what programs were called with, as anybody on the machine can see it.
-type runner struct {
-	host.Runner
-	mu   sync.Mutex
-	args []string
-}
-
-func (r *runner) Run(ctx context.Context, c host.Cmd) (host.Output, error) {
-	r.mu.Lock()
-	r.args = append(r.args, c.Name+" "+strings.Join(c.Args, " "))
-	r.mu.Unlock()
-	return r.Runner.Run(ctx, c)
-}
-
 // bed is a node that uses a target.
 type bed struct {
 	t      *testing.T
 	dir    string
-	ran    *runner
+	argv   *hosttest.ArgvLog
 	log    *bytes.Buffer
 	seam   *hosttest.Recorder
 	node   *node.Node
@@ -68,7 +52,7 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	b := &bed{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, seam: &hosttest.Recorder{}, ran: &runner{Runner: hosttest.CheapKeys{Runner: host.Exec{}}}}
+	b := &bed{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, seam: &hosttest.Recorder{}, argv: &hosttest.ArgvLog{Runner: hosttest.CheapKeys{Runner: host.Exec{}}}}
 	b.node = b.open()
 	t.Cleanup(b.nothingLeft)
 	return b
@@ -78,7 +62,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) open() *node.Node {
 	b.t.Helper()
 	h := host.New()
-	h.Runner, h.Seam = b.ran, b.seam.Seam
+	h.Runner, h.Seam = b.argv, b.seam.Seam
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	pools, err := pool.NewSet()
 	if err != nil {
@@ -92,7 +76,7 @@ func (b *bed) open() *node.Node {
 }
 
 func (b *bed) nothingLeft() {
-	if left := lio.Left(b.t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		b.t.Errorf("left on the node: %v\n%s", left, b.log)
 	}
 	hosttest.NothingLeft(b.t, b.dir, "state/lock")

@@ -13,7 +13,6 @@ import (
 	"github.com/dozo-dev/dozo/internal/host/iscsi"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/test/lab"
-	"github.com/dozo-dev/dozo/test/lab/lio"
 )
 
 // TestISCSI is one boot of a guest for all of it.
@@ -21,7 +20,7 @@ func TestISCSI(t *testing.T) {
 	if !lab.Run(t, guest()) {
 		return
 	}
-	lio.StartInitiator(t)
+	lab.StartInitiator(t)
 	for _, kind := range []string{"ext4", "xfs", "btrfs", "block"} {
 		t.Run("life/"+kind, func(t *testing.T) { life(t, kind) })
 	}
@@ -70,7 +69,7 @@ func life(t *testing.T, kind string) {
 	b.unpublish(r)
 	b.unstage(r)
 	b.unstage(r)
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Fatalf("left: %v", left)
 	}
 	b.stage(r)
@@ -90,7 +89,7 @@ func chap(t *testing.T, b *bed) {
 	b.refused("no secret", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretUser, "node-stage-secret-name")
 	r.Secrets = map[string]string{iscsi.SecretUser: user, iscsi.SecretPassword: "a-wrong-password"}
 	b.refused("wrong password", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretPassword)
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Fatalf("left after a refused login: %v", left)
 	}
 	r.Secrets[iscsi.SecretPassword] = password
@@ -102,7 +101,7 @@ func chap(t *testing.T, b *bed) {
 	if at, err := os.Stat(records[0]); err != nil || at.Mode().Perm() != 0o600 {
 		t.Errorf("the record: %v, %v", at.Mode(), err)
 	}
-	places := []string{b.log.String(), strings.Join(b.ran.args, "\n")}
+	places := []string{b.log.String(), b.argv.String()}
 	states, _ := filepath.Glob(filepath.Join(b.dir, "state", "*"))
 	for _, s := range states {
 		text, err := os.ReadFile(s)
@@ -230,7 +229,7 @@ func gone(t *testing.T, b *bed) {
 	b.eventually("the session has failed", func() bool { return slices.Contains(b.reasons(raw), "SessionLost") })
 	b.unstage(raw)
 	b.unstage(mounted)
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 	b.target.Enable(true)
@@ -249,7 +248,7 @@ func away(t *testing.T, b *bed) {
 	other := r
 	other.Access = backend.ISCSIAccess(d.WWID, &backend.ISCSITarget{IQN: iqn, Portals: []string{"127.0.0.9:3260"}, LUN: 1})
 	b.refused("no server", b.node.Stage(t.Context(), other), errs.Unavailable, "127.0.0.9:3260")
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 	b.target.Enable(true)
@@ -380,7 +379,7 @@ func sweep(t *testing.T, b *bed) {
 	if err := b.node.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 	_ = os.Remove(one.Staging)

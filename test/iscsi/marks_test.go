@@ -20,7 +20,7 @@ func TestISCSIFormatting(t *testing.T) {
 	if !lab.Run(t, guest()) {
 		return
 	}
-	lio.StartInitiator(t)
+	lab.StartInitiator(t)
 	for name, test := range map[string]func(*testing.T, *bed){"encrypted": encrypted, "blank": blank, "interrupted": interrupted} {
 		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
 	}

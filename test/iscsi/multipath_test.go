@@ -22,7 +22,7 @@ func TestMultipath(t *testing.T) {
 	if !lab.Run(t, g) {
 		return
 	}
-	lio.StartInitiator(t)
+	lab.StartInitiator(t)
 	b := newBed(t)
 	d, a := b.disk(size)
 	b.target = lio.NewTarget(t, iqn, "", "", address, second)
@@ -30,7 +30,7 @@ func TestMultipath(t *testing.T) {
 	a.ISCSI.Target.Portals = append(a.ISCSI.Target.Portals, second)
 	r := b.request("v", a, "ext4")
 	b.refused("without multipathd", b.node.Stage(t.Context(), r), errs.Unavailable, "multipathd", "find_multipaths no")
-	if left := lio.Left(t); len(left) > 0 {
+	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Fatalf("left: %v", left)
 	}
 	if err := os.WriteFile("/etc/multipath.conf", []byte("defaults {\n find_multipaths no\n polling_interval 1\n}\nblacklist {\n devnode \"^(ubd|loop|dm-)\"\n}\n"), 0o600); err != nil {

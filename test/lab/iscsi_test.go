@@ -6,26 +6,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/dozo-dev/dozo/test/lab"
+	"github.com/dozo-dev/dozo/test/lab/lio"
 )
 
 const (
-	targetName    = "iqn.2026-01.dev.dozo:lun"
-	initiatorName = "iqn.2026-01.dev.dozo:initiator" // init.sh names it after the guest
-	targetConfig  = "/sys/kernel/config/target"
-	lunSize       = 64 << 20
-	grownSize     = 160 << 20
+	targetName = "iqn.2026-01.dev.dozo:lun"
+	lunSize    = 64 << 20
+	grownSize  = 160 << 20
 )
 
 func TestISCSILUNGrowsMounted(t *testing.T) {
 	n := lab.Network(t,
 		lab.Guest{
 			Name:     "target",
-			Modules:  []string{"loop", "target_core_mod", "target_core_iblock", "iscsi_target_mod"},
+			Modules:  lio.Modules(),
 			Programs: []string{"losetup"},
 		},
 		lab.Guest{
@@ -45,29 +43,20 @@ func TestISCSILUNGrowsMounted(t *testing.T) {
 
 // serveLUN is the target's part: a block device that grows on demand.
 func serveLUN(t *testing.T, n *lab.Net) {
-	// Not in the temporary directory: its tmpfs has no zeroing of ranges.
-	file := filepath.Join("/var/tmp", "lun")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	truncate(t, file, lunSize)
-	loop := strings.TrimSpace(lab.Output(t, "losetup", "--find", "--show", file))
-	export(t, loop, n.IP("target").String()+":3260")
+	disk := lio.NewDisk(t, "lun", "0513a3cd1edf296d4d4bdb712", lunSize)
+	lio.NewTarget(t, targetName, "", "", n.IP("target").String()+":3260").Map(disk, 0)
 	n.Put("exported", "")
 
 	n.Get("grow", 2*time.Minute)
-	truncate(t, file, grownSize)
-	lab.Output(t, "losetup", "--set-capacity", loop)
+	disk.Grow(grownSize)
 	n.Put("grown", "")
 
 	n.Get("logged-out", 2*time.Minute)
-	withdraw(t)
-	lab.Output(t, "losetup", "--detach", loop)
 }
 
 // useLUN is the initiator's part.
 func useLUN(t *testing.T, n *lab.Net) {
-	startISCSID(t)
+	lab.StartInitiator(t)
 	n.Get("exported", time.Minute)
 	portal := n.IP("target").String() + ":3260"
 	lab.Output(t, "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p", portal)
@@ -101,22 +90,6 @@ func useLUN(t *testing.T, n *lab.Net) {
 		expectNone(t, what)
 	}
 	n.Put("logged-out", "")
-}
-
-// startISCSID starts the initiator's daemon, which stays until the guest ends.
-func startISCSID(t *testing.T) {
-	t.Helper()
-	if err := os.MkdirAll("/run/lock/iscsi", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	lab.Output(t, "iscsid")
-	eventually(t, 30*time.Second, func() string {
-		_, err := lab.Try(t, "iscsiadm", "-m", "session")
-		if exitCode(err) == noRecords {
-			return ""
-		}
-		return fmt.Sprintf("iscsid does not answer: %v", err)
-	})
 }
 
 // noRecords is what iscsiadm exits with when it has nothing to list.
@@ -155,71 +128,4 @@ func awaitLUN(t *testing.T) string {
 		return ""
 	})
 	return device
-}
-
-// export offers a block device to one initiator.
-func export(t *testing.T, device, portal string) {
-	t.Helper()
-	store := targetConfig + "/core/iblock_0/lun"
-	group := targetConfig + "/iscsi/" + targetName + "/tpgt_1"
-	acl := group + "/acls/" + initiatorName
-	mkdir(t, store)
-	write(t, store+"/control", "udev_path="+device)
-	write(t, store+"/enable", "1")
-	mkdir(t, group+"/lun/lun_0")
-	link(t, store, group+"/lun/lun_0/backend")
-	mkdir(t, group+"/np/"+portal)
-	mkdir(t, acl+"/lun_0")
-	link(t, group+"/lun/lun_0", acl+"/lun_0/backend")
-	write(t, group+"/attrib/authentication", "0")
-	write(t, group+"/enable", "1")
-}
-
-// withdraw takes back everything that export made.
-func withdraw(t *testing.T) {
-	t.Helper()
-	target := targetConfig + "/iscsi/" + targetName
-	group := target + "/tpgt_1"
-	acl := group + "/acls/" + initiatorName
-	write(t, group+"/enable", "0")
-	portals, err := filepath.Glob(group + "/np/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	paths := append([]string{acl + "/lun_0/backend", acl + "/lun_0", acl}, portals...)
-	paths = append(paths, group+"/lun/lun_0/backend", group+"/lun/lun_0", group, target,
-		targetConfig+"/core/iblock_0/lun", targetConfig+"/core/iblock_0")
-	for _, path := range paths {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func truncate(t *testing.T, path string, size int64) {
-	t.Helper()
-	if err := os.Truncate(path, size); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func mkdir(t *testing.T, path string) {
-	t.Helper()
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func link(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.Symlink(from, to); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -3,14 +3,15 @@
 package nfs
 
 import (
-	"fmt"
+	"errors"
+	"hash/crc32"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -18,59 +19,23 @@ import (
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/test/dsmsim/knfsd"
 	"github.com/dozo-dev/dozo/test/lab"
 )
 
 const shares = "/srv/shares"
 
-// server is the kernel's, whose questions who may mount what have their answers before they are asked: rpc.mountd does not
-// run in a guest. There is one export, the root.
-type server struct{ t *testing.T }
-
-func serve(t *testing.T) server {
-	t.Helper()
-	lab.Output(t, "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
-	s := server{t}
-	for _, f := range []string{"nfsv4gracetime", "nfsv4leasetime"} {
-		s.write("/proc/fs/nfsd/"+f, "10")
-	}
-	s.start()
-	return s
-}
-
-// start starts it and answers the questions, which it forgets when it is stopped.
-func (s server) start() {
-	s.t.Helper()
-	lab.Output(s.t, "rpc.nfsd", "-N", "3", "4")
-	const flags = 0x2000 | 0x0400 | 0x0002 // has an FSID, no check of subtrees, from any port
-	later := time.Now().Add(24 * time.Hour).Unix()
-	s.write("/proc/net/rpc/auth.unix.ip/channel", fmt.Sprintf("nfsd 127.0.0.1 %d clients\n", later))
-	s.write("/proc/net/rpc/nfsd.export/channel", fmt.Sprintf("clients / %d %d 65534 65534 0\n", later, flags))
-	s.write("/proc/net/rpc/nfsd.fh/channel", fmt.Sprintf("clients 1 \\x00000000 %d /\n", later))
-}
-
-func (s server) write(path, text string) {
-	s.t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s server) stop() {
-	s.t.Helper()
-	s.write("/proc/fs/nfsd/threads", "0")
-}
-
 // bed is a node that uses the server.
 type bed struct {
-	server
-	dir  string
-	node *node.Node
+	t      *testing.T
+	server *knfsd.Server
+	dir    string
+	node   *node.Node
 }
 
-func newBed(t *testing.T, s server) *bed {
+func newBed(t *testing.T, s *knfsd.Server) *bed {
 	t.Helper()
-	b := &bed{server: server{t}, dir: t.TempDir()}
+	b := &bed{t: t, server: s, dir: t.TempDir()}
 	pools, err := pool.NewSet()
 	if err != nil {
 		t.Fatal(err)
@@ -89,12 +54,14 @@ func newBed(t *testing.T, s server) *bed {
 	return b
 }
 
+// request is for a share, which is made if it is not there.
 func (b *bed) request(share string) node.StageRequest {
 	b.t.Helper()
-	if err := os.MkdirAll(filepath.Join(shares, share), 0o777); err != nil {
-		b.t.Fatal(err)
-	}
-	a := backend.MountAccess(backend.Mount{Type: backend.NFS, Source: "127.0.0.1:" + filepath.Join(shares, share), Options: []string{"nfsvers=4.1"}})
+	path := filepath.Join(shares, share)
+	b.ok(os.MkdirAll(path, 0o777))
+	anybody := knfsd.Rule{Clients: func(netip.Addr) bool { return true }}
+	b.ok(b.server.Set(knfsd.Export{Path: path, FSID: crc32.ChecksumIEEE([]byte(share)), Rules: []knfsd.Rule{anybody}}))
+	a := backend.MountAccess(backend.Mount{Type: backend.NFS, Source: "127.0.0.1:" + path, Options: []string{"nfsvers=4.1"}})
 	return node.StageRequest{Volume: "p:" + share, Access: a, Staging: filepath.Join(b.dir, "staging-"+share)}
 }
 
@@ -124,10 +91,18 @@ func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
 
 // TestNFS is one boot of a guest for all of it.
 func TestNFS(t *testing.T) {
-	if !lab.Run(t, lab.Guest{MemoryMiB: 768, Modules: []string{"nfs", "nfsv4", "nfsd"}, Programs: []string{"mount.nfs", "rpc.nfsd"}}) {
+	if !lab.Run(t, lab.Guest{MemoryMiB: 768, Modules: []string{"nfs", "nfsv4", "nfsd"}, Programs: []string{"mount.nfs"}}) {
 		return
 	}
-	s := serve(t)
+	s, err := knfsd.Open(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Stop(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("life", func(t *testing.T) { life(t, newBed(t, s)) })
 	t.Run("refuses", func(t *testing.T) { refuses(t, newBed(t, s)) })
 	t.Run("away", func(t *testing.T) { away(t, newBed(t, s)) })
@@ -205,7 +180,7 @@ func away(t *testing.T, b *bed) {
 	p, late := b.publishRequest(r, "pod"), b.publishRequest(r, "late")
 	b.ok(b.node.Publish(ctx, p))
 	b.ok(os.WriteFile(filepath.Join(p.Target, "data"), []byte("kept"), 0o600))
-	b.stop()
+	b.ok(b.server.Stop())
 	_, err := b.node.Stats(ctx, r.Volume, p.Target)
 	b.refused("Stats", err, errs.Unavailable, "no answer")
 	problems, err := b.node.Health(ctx, r.Volume)
@@ -217,7 +192,7 @@ func away(t *testing.T, b *bed) {
 	b.ok(b.node.Stage(ctx, r)) // finds it, without asking
 	b.ok(b.node.Unpublish(ctx, r.Volume, p.Target))
 	b.ok(b.node.Unstage(ctx, r.Volume, r.Staging))
-	b.start()
+	b.ok(b.server.Start())
 	b.ok(b.node.Stage(ctx, r))
 	if text, err := os.ReadFile(filepath.Join(r.Staging, "data")); err != nil || string(text) != "kept" {
 		t.Errorf("read %q, %v", text, err)

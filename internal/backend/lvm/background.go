@@ -40,7 +40,7 @@ func (p *pool) sweep(ctx context.Context, destroy func(ctx context.Context, op s
 		if i.whole() && i.key.sort != copySort || ctx.Err() != nil {
 			continue
 		}
-		unlock, err := p.locks.TryLock(i.key.tag())
+		unlock, err := p.locks.TryLock(p.name + "/" + i.key.lockName())
 		if err != nil {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/block"
 	"github.com/dozo-dev/dozo/internal/host/dm"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // copied makes a volume of a snapshot or of another volume.
@@ -30,7 +31,7 @@ func (t *Thick) copied(ctx context.Context, r backend.Request) (item, error) {
 // CreateSnapshot is [backend.Snapshotter]: a whole copy, of the instant at which it begins.
 func (t *Thick) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
 	k := t.snapshotKey(r.ID)
-	unlock, err := t.lock(ctx, k, t.copyKey(k), t.volumeKey(r.Source))
+	unlock, err := t.lock(ctx, t.withCopy(keylock.TakeSnapshots(r), k))
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
@@ -91,11 +92,11 @@ func (t *Thick) stage(ctx context.Context, op string, k key, f facts, size, limi
 }
 
 // fill copies. From a volume it goes by way of a temporary snapshot of LVM's, which stays as it is while
-// the volume is written to; it notes the instant in f. Snapshots of ours are never written to.
+// the volume is written to; what the volume is at that instant it notes in f. Snapshots of ours are never written to.
 func (t *Thick) fill(ctx context.Context, op string, from, to item, f *facts) (err error) {
 	size := from.size() // that of a snapshot's LV is the room for what is overwritten
 	if from.key.sort == volumeSort {
-		temporary, err := t.temporary(ctx, op, from, to.key)
+		temporary, err := t.temporary(ctx, op, from, to.key, f)
 		if err != nil {
 			return err
 		}
@@ -132,16 +133,23 @@ func (t *Thick) explain(from item, err error) error {
 	return err
 }
 
+// withCopy are locks with that of the temporary snapshot from which something is copied to the LV with key k.
+func (p *pool) withCopy(keys keylock.Keys, k key) keylock.Keys {
+	keys.Alone = append(keys.Alone, p.copyKey(k).lockName())
+	return keys
+}
+
 func (p *pool) copyKey(k key) key {
 	// A volume and a snapshot may have the same ID.
 	return key{copySort, p.name, backend.IDFor(k.sort + "/" + string(k.id))}
 }
 
-// temporary takes a classic snapshot of a volume, from which to copy to the LV with key to. Its room may
+// temporary takes a classic snapshot of a volume, from which to copy to the LV with key to and facts f. Its room may
 // be what the pool keeps spare.
-func (t *Thick) temporary(ctx context.Context, op string, from item, to key) (item, error) {
+func (t *Thick) temporary(ctx context.Context, op string, from item, to key, f *facts) (item, error) {
 	k := t.copyKey(to)
 	err := from.group.Change(ctx, func(s *vg.State) error {
+		f.markOf(from, s)
 		n := max(1, (from.lv.Extents()*t.opts.copySpace+99)/100)
 		args := []string{"--snapshot", "--extents", strconv.FormatInt(n, 10), "--name", k.lvName(s.Name), "--yes"}
 		return from.group.Run(ctx, op+".lvcreate-snapshot", "lvcreate", append(append(args, addTags(facts{}.tags(k))...), from.path())...)

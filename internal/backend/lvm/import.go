@@ -10,6 +10,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host/dm"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 var (
@@ -32,7 +33,7 @@ func (t *Thin) Import(ctx context.Context, from string, r backend.Request) (back
 // old one; a call that was killed in between is called again, finds the volume and gives it its name.
 func (p *pool) adopt(ctx context.Context, from string, r backend.Request, fits func(*vg.State, *metadata.LV) error) (backend.Volume, error) {
 	k := p.volumeKey(r.ID)
-	unlock, err := p.lock(ctx, k)
+	unlock, err := p.lock(ctx, keylock.Resize(r.ID))
 	if err != nil {
 		return backend.Volume{}, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // pool is what thick and thin pools have in common.
@@ -93,9 +94,9 @@ func (p *pool) get(ctx context.Context, k key) (item, error) {
 func (p *pool) volumeKey(id backend.ID) key   { return key{volumeSort, p.name, id} }
 func (p *pool) snapshotKey(id backend.ID) key { return key{snapshotSort, p.name, id} }
 
-// lock takes the locks of volumes and snapshots in one order for everybody.
-func (p *pool) lock(ctx context.Context, keys ...key) (unlock func(), err error) {
-	return lockAll(ctx, p.locks, keys)
+// lock takes the locks of volumes and snapshots, against other processes too.
+func (p *pool) lock(ctx context.Context, keys keylock.Keys) (unlock func(), err error) {
+	return lockAll(ctx, p.locks, p.name, keys)
 }
 
 func (p *pool) volume(i item) backend.Volume {
@@ -199,7 +200,7 @@ func (p *pool) Mark(ctx context.Context, id backend.ID) (backend.Mark, error) {
 // SetMark is [backend.Marker].
 func (p *pool) SetMark(ctx context.Context, id backend.ID, m backend.Mark) error {
 	k := p.volumeKey(id)
-	unlock, err := p.lock(ctx, k)
+	unlock, err := p.lock(ctx, keylock.Volume(id))
 	if err != nil {
 		return err
 	}
@@ -216,7 +217,7 @@ func (p *pool) SetMark(ctx context.Context, id backend.ID, m backend.Mark) error
 // Modify is [backend.Modifier].
 func (p *pool) Modify(ctx context.Context, id backend.ID, l backend.Limits) (backend.Volume, error) {
 	k := p.volumeKey(id)
-	unlock, err := p.lock(ctx, k)
+	unlock, err := p.lock(ctx, keylock.Volume(id))
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -249,18 +250,6 @@ func (p *pool) source(ctx context.Context, s backend.Source) (item, error) {
 		return p.get(ctx, p.snapshotKey(s.Snapshot))
 	}
 	return p.get(ctx, p.volumeKey(s.Volume))
-}
-
-// createKeys are what a Create locks.
-func (p *pool) createKeys(r backend.Request) []key {
-	keys := []key{p.volumeKey(r.ID)}
-	if r.Source.Volume != "" {
-		keys = append(keys, p.volumeKey(r.Source.Volume))
-	}
-	if r.Source.Snapshot != "" {
-		keys = append(keys, p.snapshotKey(r.Source.Snapshot))
-	}
-	return keys
 }
 
 // fits refuses a request whose limit leaves no size that the extents of the group can have: of count of them.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend/lvm/metadata"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // The sorts of LV that a pool has.
@@ -115,6 +117,15 @@ func (f facts) tags(k key) []string {
 		add("deleting", "1")
 	}
 	return tags
+}
+
+// markOf takes over the mark of what is copied, as it is in s: a node may have formatted it since it was looked up.
+func (f *facts) markOf(from item, s *vg.State) {
+	if l := s.LVs[from.lv.Name]; l != nil {
+		copied := f.mark.Copied
+		f.mark = parseFacts(l).mark
+		f.mark.Copied = f.mark.Copied || copied
+	}
 }
 
 // parseFacts reads what tags wrote. A tag that cannot be read counts as absent; for one that keeps an LV
@@ -231,20 +242,35 @@ func changes(from, to []string) (args []string) {
 	return args
 }
 
-func lockAll(ctx context.Context, locks *host.LockFile, keys []key) (unlock func(), err error) {
-	var names []string
-	for _, k := range keys {
-		names = append(names, k.tag())
+// lockName is what [keylock] calls the lock of an LV of ours. That of a temporary snapshot is in no other name's way.
+func (k key) lockName() string {
+	switch k.sort {
+	case volumeSort:
+		return keylock.Volume(k.id).Alone[0]
+	case snapshotSort:
+		return keylock.Snapshot(k.id)
+	default:
+		return k.sort + " " + string(k.id)
 	}
-	slices.Sort(names)
+}
+
+// lockAll takes locks of a pool in one order for everybody.
+func lockAll(ctx context.Context, locks *host.LockFile, pool string, keys keylock.Keys) (unlock func(), err error) {
+	take := map[string]func(context.Context, string) (func(), error){}
+	for _, k := range keys.Shared {
+		take[k] = locks.LockShared
+	}
+	for _, k := range keys.Alone {
+		take[k] = locks.Lock
+	}
 	var unlocks []func()
 	unlock = func() {
 		for _, u := range slices.Backward(unlocks) {
 			u()
 		}
 	}
-	for _, n := range slices.Compact(names) {
-		u, err := locks.Lock(ctx, n)
+	for _, k := range slices.Sorted(maps.Keys(take)) {
+		u, err := take[k](ctx, pool+"/"+k)
 		if err != nil {
 			unlock()
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host/block"
 	"github.com/dozo-dev/dozo/internal/host/dm"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Thick is a pool of volumes that have their room from the start. Its snapshots and clones are copies.
@@ -46,7 +47,7 @@ func withoutCopies(t *Thick) backend.Backend {
 
 // Create is [backend.Backend].
 func (t *Thick) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
-	unlock, err := t.lock(ctx, append(t.createKeys(r), t.copyKey(t.volumeKey(r.ID)))...)
+	unlock, err := t.lock(ctx, t.withCopy(keylock.Create(r), t.volumeKey(r.ID)))
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -160,16 +161,16 @@ func (t *Thick) blankAgain(ctx context.Context, i item) error {
 
 // Delete is [backend.Backend].
 func (t *Thick) Delete(ctx context.Context, id backend.ID) error {
-	return t.delete(ctx, t.volumeKey(id))
+	return t.delete(ctx, t.volumeKey(id), keylock.Resize(id))
 }
 
 // DeleteSnapshot is [backend.Snapshotter].
 func (t *Thick) DeleteSnapshot(ctx context.Context, id backend.ID) error {
-	return t.delete(ctx, t.snapshotKey(id))
+	return t.delete(ctx, t.snapshotKey(id), keylock.DeleteSnapshot(id))
 }
 
-func (t *Thick) delete(ctx context.Context, k key) error {
-	unlock, err := t.lock(ctx, k, t.copyKey(k))
+func (t *Thick) delete(ctx context.Context, k key, keys keylock.Keys) error {
+	unlock, err := t.lock(ctx, t.withCopy(keys, k))
 	if err != nil {
 		return err
 	}
@@ -253,7 +254,7 @@ func (t *Thick) overwrite(ctx context.Context, op string, i item) error {
 // Expand is [backend.Expander]. The device grows with it.
 func (t *Thick) Expand(ctx context.Context, id backend.ID, size int64) (backend.Volume, error) {
 	k := t.volumeKey(id)
-	unlock, err := t.lock(ctx, k)
+	unlock, err := t.lock(ctx, keylock.Resize(id))
 	if err != nil {
 		return backend.Volume{}, err
 	}

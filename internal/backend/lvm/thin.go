@@ -11,6 +11,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend/lvm/metadata"
 	"github.com/dozo-dev/dozo/internal/backend/lvm/vg"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Thin is a pool of volumes that take their room from a thin pool of LVM's as they are written to. Its
@@ -30,7 +31,7 @@ var _ interface {
 
 // Create is [backend.Backend].
 func (t *Thin) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
-	unlock, err := t.lock(ctx, t.createKeys(r)...)
+	unlock, err := t.lock(ctx, keylock.Create(r))
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -126,9 +127,10 @@ func (t *Thin) copied(ctx context.Context, k key, r backend.Request) (item, erro
 // fork makes an LV that shares blocks with another. It has a tag that says "building" until all is done:
 // an lvcreate that is killed may leave one that the thin pool knows nothing of.
 func (t *Thin) fork(ctx context.Context, op string, from item, k key, f facts, r backend.Request, more ...string) (item, error) {
-	building := f
-	building.building = true
 	err := from.group.Change(ctx, func(s *vg.State) error {
+		f.markOf(from, s)
+		building := f
+		building.building = true
 		if err := fits(s, layout.Extents(s, r.Size), r.Limit); err != nil {
 			return err
 		}
@@ -169,7 +171,7 @@ func (t *Thin) grow(ctx context.Context, op string, i item, size int64, ask bool
 // CreateSnapshot is [backend.Snapshotter]. LVM freezes the file system for the instant.
 func (t *Thin) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
 	k := t.snapshotKey(r.ID)
-	unlock, err := t.lock(ctx, k, t.volumeKey(r.Source))
+	unlock, err := t.lock(ctx, keylock.TakeSnapshots(r))
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
@@ -200,16 +202,16 @@ func (t *Thin) take(ctx context.Context, k key, r backend.SnapshotRequest) (item
 
 // Delete is [backend.Backend]. Copies and snapshots of it stay.
 func (t *Thin) Delete(ctx context.Context, id backend.ID) error {
-	return t.delete(ctx, t.volumeKey(id))
+	return t.delete(ctx, t.volumeKey(id), keylock.Resize(id))
 }
 
 // DeleteSnapshot is [backend.Snapshotter].
 func (t *Thin) DeleteSnapshot(ctx context.Context, id backend.ID) error {
-	return t.delete(ctx, t.snapshotKey(id))
+	return t.delete(ctx, t.snapshotKey(id), keylock.DeleteSnapshot(id))
 }
 
-func (t *Thin) delete(ctx context.Context, k key) error {
-	unlock, err := t.lock(ctx, k)
+func (t *Thin) delete(ctx context.Context, k key, keys keylock.Keys) error {
+	unlock, err := t.lock(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -234,7 +236,7 @@ func (t *Thin) destroy(ctx context.Context, op string, k key) error {
 // Expand is [backend.Expander]. The device grows with it.
 func (t *Thin) Expand(ctx context.Context, id backend.ID, size int64) (backend.Volume, error) {
 	k := t.volumeKey(id)
-	unlock, err := t.lock(ctx, k)
+	unlock, err := t.lock(ctx, keylock.Resize(id))
 	if err != nil {
 		return backend.Volume{}, err
 	}

@@ -196,5 +196,5 @@ func (b *Backend) lock(ctx context.Context, op string, keys ...string) (unlock f
 	if err != nil {
 		return nil, err
 	}
-	return func() { b.locks.Unlock(h, keys...) }, nil
+	return func() { b.locks.Unlock(h) }, nil
 }

@@ -25,7 +25,7 @@ func (c *Connector) alone(ctx context.Context, op, iqn string, do func() error) 
 	if err != nil {
 		return err
 	}
-	defer c.locks.Unlock(held, iqn)
+	defer c.locks.Unlock(held)
 	unlock, err := c.opts.Locks.Lock(ctx, "iSCSI target "+iqn)
 	if err != nil {
 		return err

@@ -164,22 +164,6 @@ func exitCode(err error) int {
 	return 0
 }
 
-// startISCSID starts the initiator's daemon, which stays until the guest ends.
-func startISCSID(t *testing.T) {
-	t.Helper()
-	if err := os.MkdirAll("/run/lock/iscsi", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	lab.Output(t, "iscsid")
-	eventually(t, func() error {
-		_, err := lab.Try(t, "iscsiadm", "-m", "session")
-		if exitCode(err) == exitNone {
-			return nil
-		}
-		return fmt.Errorf("iscsid does not answer: %w", err)
-	})
-}
-
 // eventually asks until there is no error.
 func eventually(t *testing.T, problem func() error) {
 	t.Helper()

@@ -25,7 +25,7 @@ func TestBlock(t *testing.T) {
 	if !lab.Run(t, naslab.Guest()) {
 		return
 	}
-	startISCSID(t)
+	lab.StartInitiator(t)
 	b := newBed(t, dsmsim.Config{})
 	b.run("identity", identity)
 	b.run("chap", wrongPasswords)

@@ -15,7 +15,7 @@ func TestLaw(t *testing.T) {
 	if !lab.Run(t, g) {
 		return
 	}
-	startISCSID(t) // whose records the search for leftovers reads
+	lab.StartInitiator(t) // whose records the search for leftovers reads
 	p, err := nas.Open(nas.Config{Volumes: []nas.Volume{{Path: "/volume1", Disk: "/var/tmp/volume1", Size: 1 << 30}}, Portals: []string{naslab.Portal}})
 	if err != nil {
 		t.Fatal(err)

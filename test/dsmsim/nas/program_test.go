@@ -34,7 +34,7 @@ func TestProgram(t *testing.T) {
 		n.Wait()
 		return
 	}
-	startISCSID(t)
+	lab.StartInitiator(t)
 	p := &program{path: "/host" + n.Get("program", 5*time.Minute), dir: filepath.Join(n.Dir(), "state"), listen: n.IP(n.Self()).String() + ":5001"}
 	p.start(t)
 	t.Run("used", func(t *testing.T) { p.use(t) }) // and cleaned up

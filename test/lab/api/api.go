@@ -113,16 +113,16 @@ func (s *Server) installDefinitions(ctx context.Context) error {
 		all = append(all, crd)
 	}
 	for _, crd := range all {
-		if err := s.established(ctx, crd); err != nil {
+		if err := s.Established(ctx, crd); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// established waits until the API server serves a type and says so to clients that ask what there is, which is
+// Established waits until the API server serves a type and says so to clients that ask what there is, which is
 // later: one that asks in between is told "no matches for kind".
-func (s *Server) established(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) error {
+func (s *Server) Established(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	kind := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}

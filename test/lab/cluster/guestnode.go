@@ -76,15 +76,10 @@ func guestNode(args []string) error {
 // assembleGuest makes a machine a node, each time it boots.
 func (s *spec) assembleGuest(n nodeSpec) error {
 	ctx := context.Background()
-	own, err := netip.ParsePrefix(n.address() + "/24")
-	if err != nil {
-		return err
-	}
 	return inOrder(
-		func() error { return ipBatch(ctx, "link set vec0 name "+nodeInterface) },
-		func() error { return nodeNetworkUp(ctx, s, n) },
-		func() error { return uml.KeepNetworkAwake(own, kickPeriod) },
-		func() error { return loadModules(ctx) },
+		func() error { return guestNetworkUp(ctx, s, n) },
+		// What a real machine's udev and systemd would have loaded by now. The kernel asks for the rest when it is used.
+		func() error { return loadModules(ctx, "br_netfilter", "dm-mod", "loop", "overlay") },
 		func() error {
 			return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1\n"), 0o644)
 		},
@@ -98,13 +93,23 @@ func (s *spec) assembleGuest(n nodeSpec) error {
 	)
 }
 
-// loadModules loads what a real machine's udev and systemd would have loaded
-// by now. The kernel asks for the rest when it is used.
-func loadModules(ctx context.Context) error {
-	_, err := command{
-		args:    []string{"modprobe", "--all", "br_netfilter", "dm-mod", "loop", "overlay"},
-		timeout: time.Minute,
-	}.run(ctx)
+// guestNetworkUp is [nodeNetworkUp] of a machine, whose interface has the
+// name that its kernel gave it, and whose interrupts may be lost.
+func guestNetworkUp(ctx context.Context, s *spec, n nodeSpec) error {
+	own, err := netip.ParsePrefix(n.address() + "/24")
+	if err != nil {
+		return err
+	}
+	return inOrder(
+		func() error { return ipBatch(ctx, "link set vec0 name "+nodeInterface) },
+		func() error { return nodeNetworkUp(ctx, s, n) },
+		func() error { return uml.KeepNetworkAwake(own, kickPeriod) },
+	)
+}
+
+// loadModules loads modules of the kernel into a machine.
+func loadModules(ctx context.Context, names ...string) error {
+	_, err := command{args: append([]string{"modprobe", "--all"}, names...), timeout: time.Minute}.run(ctx)
 	return err
 }
 

@@ -48,6 +48,11 @@ func (l *Lab) Install(ctx context.Context, in Installation) error {
 	if err := l.apply(ctx, tools, "-", []byte(namespaceManifest)); err != nil {
 		return err
 	}
+	if s.NAS {
+		if err := l.applySecrets(ctx, tools); err != nil {
+			return err
+		}
+	}
 	if err := l.helm(ctx, tools, l.helmArgs(tools, tag, in)...); err != nil {
 		return err
 	}

@@ -4,16 +4,18 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/nas"
 	"github.com/dozo-dev/dozo/test/lab/uml"
 )
@@ -35,7 +37,8 @@ const (
 const (
 	nasProgram  = "dsmsim"
 	nasPassword = "password"
-	nasState    = "dsm" // the simulator's own directory
+	nasCHAP     = "chap" // what nodes prove themselves with to its targets
+	nasState    = "dsm"  // the simulator's own directory
 	nasLog      = "dsmsim.log"
 	nasFaults   = "faults.json" // read at the start, and on SIGHUP
 )
@@ -45,6 +48,7 @@ type NAS struct {
 	URL               string
 	Account, Password string
 	CA                string // the file of its certificate
+	CHAP              string // the password that its targets are to ask of nodes
 }
 
 // NAS returns how the running lab's NAS is reached.
@@ -58,8 +62,56 @@ func (l *Lab) NAS() (NAS, error) {
 	}
 	dir := l.node(nasSpec().Name)
 	password, err := os.ReadFile(filepath.Join(dir, nasPassword))
+	if err != nil {
+		return NAS{}, err
+	}
+	chap, err := os.ReadFile(filepath.Join(dir, nasCHAP))
 	return NAS{URL: "https://" + net.JoinHostPort(nasSpec().address(), nasPort), Account: nasAccount, Password: string(password),
-		CA: filepath.Join(dir, nasState, "cert.pem")}, err
+		CA: filepath.Join(dir, nasState, "cert.pem"), CHAP: string(chap)}, err
+}
+
+// Contents is what the running lab's NAS has, see [dsmsim.Contents].
+func (l *Lab) Contents() ([]string, error) {
+	if _, err := l.NAS(); err != nil {
+		return nil, err
+	}
+	return dsmsim.Contents(filepath.Join(l.node(nasSpec().Name), nasState))
+}
+
+// The Secrets that synology-values.yaml names.
+const (
+	nasLoginSecret = "nas-login" // of the controller
+	nasNodeSecret  = "nas-chap"  // of nodes, which do not get the account
+)
+
+// secrets is the manifest of the Secrets that a user of the NAS makes, as a list in JSON.
+func (n NAS) secrets(ca []byte) ([]byte, error) {
+	chap := map[string]string{"node.session.auth.username": "nodes", "node.session.auth.password": n.CHAP}
+	login := maps.Clone(chap)
+	login["username"], login["password"], login["ca.crt"] = n.Account, n.Password, string(ca)
+	secret := func(name string, data map[string]string) map[string]any {
+		return map[string]any{"apiVersion": "v1", "kind": "Secret", "stringData": data,
+			"metadata": map[string]string{"name": name, "namespace": installNamespace}}
+	}
+	return json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List",
+		"items": []any{secret(nasLoginSecret, login), secret(nasNodeSecret, chap)}})
+}
+
+// applySecrets makes them in the cluster.
+func (l *Lab) applySecrets(ctx context.Context, tools toolchain) error {
+	n, err := l.NAS()
+	if err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(n.CA)
+	if err != nil {
+		return err
+	}
+	manifest, err := n.secrets(ca)
+	if err != nil {
+		return err
+	}
+	return l.apply(ctx, tools, "-", manifest)
 }
 
 // prepareNAS builds the simulator, and gives its administrator a password.
@@ -68,8 +120,10 @@ func (l *Lab) prepareNAS(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(dir, nasState), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, nasPassword), []byte(rand.Text()), 0o600); err != nil {
-		return err
+	for _, name := range []string{nasPassword, nasCHAP} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(rand.Text()), 0o600); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, nasFaults), []byte("[]\n"), 0o600); err != nil {
 		return err
@@ -164,18 +218,9 @@ func guestNAS(args []string) error {
 func (s *spec) assembleNAS() error {
 	n := nasSpec()
 	ctx := context.Background()
-	own, err := netip.ParsePrefix(n.address() + "/24")
-	if err != nil {
-		return err
-	}
 	return inOrder(
-		func() error { return ipBatch(ctx, "link set vec0 name "+nodeInterface) },
-		func() error { return nodeNetworkUp(ctx, s, n) },
-		func() error { return uml.KeepNetworkAwake(own, kickPeriod) },
-		func() error {
-			_, err := command{args: append([]string{"modprobe", "--all"}, nas.Modules()...), timeout: time.Minute}.run(ctx)
-			return err
-		},
+		func() error { return guestNetworkUp(ctx, s, n) },
+		func() error { return loadModules(ctx, nas.Modules()...) },
 		func() error { return serveAgent(n, s.pkiDir(), n.Name) },
 	)
 }
@@ -183,7 +228,7 @@ func (s *spec) assembleNAS() error {
 // startInitiator starts a node's iSCSI daemon, which machines with iSCSI disks
 // have running.
 func startInitiator(sup *supervisor) error {
-	if _, err := (command{args: []string{"modprobe", "--all", "iscsi_tcp", "sd_mod"}, timeout: time.Minute}).run(context.Background()); err != nil {
+	if err := loadModules(context.Background(), "iscsi_tcp", "sd_mod"); err != nil {
 		return err
 	}
 	if err := makeDirs("/", 0o755, "/run/lock/iscsi"); err != nil {

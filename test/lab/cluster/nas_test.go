@@ -40,7 +40,8 @@ func TestNAS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &spec{Run: lab.Run(), NAS: true, Guest: &guestSpec{Cache: cache, Root: root}}
+	// The node is never started; the way to Services leads by it.
+	s := &spec{Run: lab.Run(), NAS: true, Nodes: []nodeSpec{{Name: "n1", Index: 1}}, Guest: &guestSpec{Cache: cache, Root: root}}
 	t.Cleanup(func() { os.RemoveAll(lab.Run()) })
 	for _, dir := range []string{lab.logDir(), lab.node("nas")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -76,6 +77,7 @@ func useNAS(t *testing.T, lab *Lab, s *spec) error {
 		func() error { return supply.set("nas", powerOn) },
 		func() error { return logsIn(ctx, lab) },
 		func() error { return onNAS(ctx, s, "kept", "ls", "/volume1") },
+		func() error { return hasNothing(lab) },
 	)
 }
 
@@ -132,4 +134,13 @@ func onNAS(ctx context.Context, s *spec, want string, args ...string) error {
 		return fmt.Errorf("%v says %q, want %q in it", args, &out, want)
 	}
 	return nil
+}
+
+// hasNothing asks from the host what the NAS has.
+func hasNothing(lab *Lab) error {
+	all, err := lab.Contents()
+	if err == nil && len(all) > 0 {
+		err = fmt.Errorf("a NAS that nobody used has %q", all)
+	}
+	return err
 }

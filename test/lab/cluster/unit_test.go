@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -112,5 +113,40 @@ func TestSuiteReport(t *testing.T) {
 	want := "slow:    2.0s External Storage mounts\nFAILED: External Storage grows\n1 passed, 1 failed, 1 skipped\n"
 	if out.String() != want {
 		t.Errorf("printed\n%s, want\n%s", out.String(), want)
+	}
+}
+
+// TestNASSecrets: nodes do not get the account, and the values name the Secrets that there are.
+func TestNASSecrets(t *testing.T) {
+	manifest, err := NAS{Account: "dozo", Password: "account's", CHAP: "twelve-chars-1"}.secrets([]byte("pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Items []struct {
+			Metadata   struct{ Name, Namespace string }
+			StringData map[string]string
+		}
+	}
+	if err := json.Unmarshal(manifest, &list); err != nil || len(list.Items) != 2 {
+		t.Fatalf("%s: %v", manifest, err)
+	}
+	login, node := list.Items[0], list.Items[1]
+	if login.Metadata.Namespace != installNamespace || login.StringData["password"] != "account's" || login.StringData["ca.crt"] != "pem" {
+		t.Errorf("the controller's: %+v", login)
+	}
+	if node.StringData["password"] != "" || node.StringData["node.session.auth.password"] != "twelve-chars-1" || len(node.StringData) != 2 {
+		t.Errorf("the nodes': %+v", node)
+	}
+	for file, names := range map[string][]string{"synology-values.yaml": {nasLoginSecret, nasNodeSecret}, "synology-nfs-values.yaml": {nasLoginSecret}} {
+		values, err := os.ReadFile(filepath.Join("..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(names, "https://"+nasSpec().address()+":"+nasPort) {
+			if !strings.Contains(string(values), want) {
+				t.Errorf("%s does not have %s", file, want)
+			}
+		}
 	}
 }

@@ -1,30 +1,38 @@
-// Package lio serves disks by iSCSI from a lab's guest, with the kernel's own target: a NAS without its front. It writes to
-// configfs and needs no program but losetup and blkdiscard.
+// Package lio gives a Go test that runs in a guest of the lab disks behind iSCSI targets, served by the kernel's own target: a
+// NAS without its front. It needs no program but losetup and blkdiscard.
 package lio
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/dozo-dev/dozo/test/dsmsim/lio"
 	"github.com/dozo-dev/dozo/test/lab"
 )
-
-const config = "/sys/kernel/config/target"
 
 // Modules are those that a guest has to load to be a target.
 func Modules() []string {
 	return []string{"loop", "target_core_mod", "target_core_iblock", "iscsi_target_mod"}
 }
 
+func open(t testing.TB, portals ...string) *lio.LIO {
+	t.Helper()
+	l, err := lio.Open("/sys/kernel/config/target", portals...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // Disk is a sparse file behind a loop device, as a target offers it.
 type Disk struct {
 	t      testing.TB
 	name   string
+	serial string
 	file   string
 	Device string // the loop device
 	WWID   string // as an initiator sees it
@@ -34,25 +42,26 @@ type Disk struct {
 func NewDisk(t testing.TB, name, serial string, size int64) *Disk {
 	t.Helper()
 	// Not in the temporary directory: its tmpfs has no zeroing of ranges.
-	d := &Disk{t: t, name: name, file: filepath.Join("/var/tmp", "lio-"+name), WWID: "36001405" + serial[:25]}
+	d := &Disk{t: t, name: name, serial: serial, file: filepath.Join("/var/tmp", "lio-"+name), WWID: "36001405" + serial[:25]}
 	if err := errors.Join(os.WriteFile(d.file, nil, 0o600), os.Truncate(d.file, size)); err != nil {
 		t.Fatal(err)
 	}
 	d.Device = strings.TrimSpace(lab.Output(t, "losetup", "--find", "--show", d.file))
-	mkdir(t, d.store())
-	write(t, d.store()+"/control", "udev_path="+d.Device)
-	write(t, d.store()+"/enable", "1")
-	write(t, d.store()+"/wwn/vpd_unit_serial", serial)
-	write(t, d.store()+"/attrib/emulate_tpu", "1")
-	t.Cleanup(func() {
-		remove(t, d.store())
-		lab.Output(t, "losetup", "--detach", d.Device)
-		remove(t, d.file)
-	})
+	t.Cleanup(d.remove)
 	return d
 }
 
-func (d *Disk) store() string { return config + "/core/iblock_0/" + d.name }
+func (d *Disk) remove() {
+	l := open(d.t)
+	released, err := l.Release(d.name)
+	if !released {
+		d.t.Errorf("disk %s is in use: %v", d.name, err)
+	}
+	lab.Output(d.t, "losetup", "--detach", d.Device)
+	if err := errors.Join(l.Close(), os.Remove(d.file)); err != nil {
+		d.t.Error(err)
+	}
+}
 
 // Grow makes the disk larger.
 func (d *Disk) Grow(size int64) {
@@ -82,125 +91,60 @@ func (d *Disk) Holds(text string, at int64) {
 
 // Target is a target with any number of disks. Whoever logs in sees all of them.
 type Target struct {
-	t   testing.TB
-	IQN string
+	t    testing.TB
+	lio  *lio.LIO
+	wish lio.Target
 }
 
 // NewTarget makes a target until the test ends. With a user name, it wants a login by CHAP.
 func NewTarget(t testing.TB, iqn, user, password string, portals ...string) *Target {
 	t.Helper()
-	a := &Target{t, iqn}
-	mkdir(t, a.group())
-	write(t, a.group()+"/attrib/generate_node_acls", "1")
-	write(t, a.group()+"/attrib/cache_dynamic_acls", "1")
-	write(t, a.group()+"/attrib/demo_mode_write_protect", "0")
-	write(t, a.group()+"/attrib/authentication", "0")
-	if user != "" {
-		a.Password(user, password)
-	}
-	for _, p := range portals {
-		mkdir(t, a.group()+"/np/"+p)
-	}
-	a.Enable(true)
-	t.Cleanup(a.remove)
+	a := &Target{t, open(t, portals...), lio.Target{IQN: iqn, Enabled: true, User: user, Password: password}}
+	a.set()
+	t.Cleanup(func() {
+		if err := a.lio.Remove(iqn); err != nil {
+			t.Error(err)
+		}
+	})
 	return a
 }
 
-func (a *Target) group() string { return config + "/iscsi/" + a.IQN + "/tpgt_1" }
+func (a *Target) set() {
+	a.t.Helper()
+	if err := a.lio.Set(a.wish); err != nil {
+		a.t.Fatal(err)
+	}
+}
 
 // Password changes what initiators log in with.
 func (a *Target) Password(user, password string) {
 	a.t.Helper()
-	write(a.t, a.group()+"/attrib/authentication", "1")
-	write(a.t, a.group()+"/auth/userid", user)
-	write(a.t, a.group()+"/auth/password", password)
+	a.wish.User, a.wish.Password = user, password
+	a.set()
 }
 
 // Enable lets initiators in, or cuts all off.
 func (a *Target) Enable(on bool) {
 	a.t.Helper()
-	write(a.t, a.group()+"/enable", map[bool]string{true: "1", false: "0"}[on])
+	a.wish.Enabled = on
+	a.set()
 }
 
-func (a *Target) lun(n int) string { return fmt.Sprintf("%s/lun/lun_%d", a.group(), n) }
+// identity is what LIO itself says if nobody tells it what to say.
+func identity(serial string) lio.Identity {
+	return lio.Identity{Vendor: "LIO-ORG", Product: "IBLOCK", Revision: "4.0", Serial: serial}
+}
 
 // Map offers a disk under a number.
 func (a *Target) Map(d *Disk, n int) {
 	a.t.Helper()
-	mkdir(a.t, a.lun(n))
-	if err := os.Symlink(d.store(), a.lun(n)+"/disk"); err != nil {
-		a.t.Fatal(err)
-	}
+	a.wish.LUNs = append(a.wish.LUNs, lio.LUN{Name: d.name, Index: n, Device: d.Device, Discard: true, Identity: identity(d.serial)})
+	a.set()
 }
 
 // Unmap takes back what is offered under a number.
 func (a *Target) Unmap(n int) {
 	a.t.Helper()
-	remove(a.t, a.lun(n)+"/disk", a.lun(n))
-}
-
-func (a *Target) remove() {
-	if _, err := os.Stat(a.group()); err != nil {
-		return
-	}
-	a.Enable(false)
-	luns, _ := filepath.Glob(a.group() + "/lun/lun_*")
-	for _, l := range luns {
-		remove(a.t, l+"/disk", l)
-	}
-	portals, _ := filepath.Glob(a.group() + "/np/*")
-	remove(a.t, append(portals, a.group(), filepath.Dir(a.group()))...)
-}
-
-// StartInitiator starts iscsid, which stays until the guest ends.
-func StartInitiator(t testing.TB) {
-	t.Helper()
-	mkdir(t, "/run/lock/iscsi")
-	lab.Output(t, "iscsid")
-	const none = "No active sessions"
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		out, err := lab.Try(t, "iscsiadm", "-m", "session")
-		if strings.Contains(string(out), none) || err != nil && strings.Contains(err.Error(), none) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("iscsid does not answer: %s %v", out, err)
-		}
-	}
-}
-
-// Left lists the sessions, disks and records of this machine's initiator.
-func Left(t testing.TB) (all []string) {
-	t.Helper()
-	for _, pattern := range []string{"/sys/class/iscsi_session/*", "/sys/class/scsi_device/*", "/etc/iscsi/nodes/*"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, found...)
-	}
-	return all
-}
-
-func mkdir(t testing.TB, path string) {
-	t.Helper()
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func remove(t testing.TB, paths ...string) {
-	t.Helper()
-	for _, path := range paths {
-		if err := os.Remove(path); err != nil {
-			t.Error(err)
-		}
-	}
+	a.wish.LUNs = slices.DeleteFunc(a.wish.LUNs, func(l lio.LUN) bool { return l.Index == n })
+	a.set()
 }

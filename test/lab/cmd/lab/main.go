@@ -39,6 +39,8 @@ const usage = `usage: lab VERB
                              run inside a node, or beside the control plane
   crash NODE                 cut the power of a node with its own kernel
   boot NODE                  and start it again, with the disks as they are
+  nas                        what the simulated Synology has: LUNs, shares,
+                             snapshots, targets
   images                     references of the images that nodes start with
   load-image ARCHIVE...      import OCI or docker archives on every node
   load-image --name REF [--shell] [--program NAME]... [FILE:/PATH]...
@@ -87,7 +89,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	verbs := map[string]func(context.Context, *cluster.Lab, []string) error{
 		"up": up, "down": down, "status": status, "build": build, "kubectl": kubectl,
-		"env": env, "exec": execute, "crash": crash, "boot": boot,
+		"env": env, "exec": execute, "crash": crash, "boot": boot, "nas": nas,
 		"install": install, "images": images, "load-image": loadImage, "e2e": e2e,
 	}
 	verb, ok := verbs[args[0]]
@@ -181,4 +183,12 @@ func boot(ctx context.Context, lab *cluster.Lab, args []string) error {
 		return errors.New("boot: name one node")
 	}
 	return lab.Boot(ctx, args[0])
+}
+
+func nas(_ context.Context, lab *cluster.Lab, _ []string) error {
+	all, err := lab.Contents()
+	for _, line := range all {
+		fmt.Println(line)
+	}
+	return err
 }

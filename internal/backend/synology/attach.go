@@ -118,6 +118,12 @@ func (b *Backend) noteConformed(name string) {
 	b.conformed[name] = true
 }
 
+func (b *Backend) forgetConformed(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conformed, name)
+}
+
 // conform brings a target of ours to what it has to be. That its password is another cannot be seen, so CHAP is set once in
 // each process.
 func (b *Backend) conform(ctx context.Context, t dsm.Target) (dsm.Target, error) {
@@ -156,21 +162,16 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 	}
 	if err := b.elsewhere(targets, l, names, r); err != nil {
 		// Two processes attached it at once. Both let go, rather than that both have it.
-		if err := b.nas.UnmapLUN(ctx, l.UUID, int64(g.ID)); err != nil {
-			return 0, err
-		}
-		return 0, err
+		return 0, errors.Join(err, b.letGo(ctx, l, g))
 	}
 	for _, t := range targets {
 		index := indexIn(t, l.UUID)
 		switch {
 		case index == 0 || t.ID != g.ID:
-		case t.Name != g.Name:
-			// It was worn meanwhile, and the number is that of the LUN which left.
-			if err := b.nas.UnmapLUN(ctx, l.UUID, int64(g.ID)); err != nil {
-				return 0, err
-			}
-			return 0, errs.E(errs.Aborted, "another LUN left the target of node %s while %s was mapped into it; call again", r.Node, l.Name)
+		case t.Name != g.Name || slices.ContainsFunc(g.Mapped, func(m dsm.Mapping) bool { return int(m.Index) == index }):
+			// A LUN left meanwhile, which another process detached, and the number is that one's.
+			err := errs.E(errs.Aborted, "another LUN left the target of node %s while %s was mapped into it; call again", r.Node, l.Name)
+			return 0, errors.Join(err, b.letGo(ctx, l, g))
 		default:
 			return index, nil
 		}
@@ -182,6 +183,18 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 		return 0, refused
 	}
 	return 0, errs.E(errs.Aborted, "LUN %s or the target of node %s went away while it was attached; call again", l.Name, r.Node)
+}
+
+// letGo takes a LUN out of a target that it must not be in. It does not give up as long as the NAS is away: whoever found
+// the LUN there later would take it for attached.
+func (b *Backend) letGo(ctx context.Context, l dsm.LUN, g dsm.Target) error {
+	return b.until(ctx, "waiting for the NAS, to take LUN "+l.Name+" out of target "+g.Name+" again", func() (bool, error) {
+		err := b.unmap(ctx, &l, []int64{int64(g.ID)})
+		if errs.Is(err, errs.Unavailable) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 // detachLUN unmaps a LUN, nil if it is gone, from the node's target, and deletes the target if that was its last one.
@@ -256,11 +269,14 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 
 // wear renames a target that a LUN is about to leave, so that no other LUN gets the number. A node that was cut off while it
 // had the LUN mounted may not know yet: what it writes next would go to whichever LUN has the number then (it does, with the
-// kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. A target
-// that has no other LUN and nobody logged in is deleted instead, and one of a single volume gives its number to no other.
+// kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. One of a
+// single volume gives its number to no other.
+//
+// It comes before the LUN is unmapped, and whoever maps one looks at the name afterwards: so of two processes one sees the other.
+// A target that is to be deleted next, with nobody logged in, is worn too for that, but not if DSM will not have it.
 func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	worn := baseName(t.Name) != t.Name
-	if worn || len(t.Mapped) == 1 && t.Idle() || b.isOfOneVolume(t.Name) {
+	if worn || b.isOfOneVolume(t.Name) {
 		return t, nil
 	}
 	name := b.wornName(t)
@@ -272,6 +288,9 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 		}
 		if look == nil && baseName(now.Name) != now.Name {
 			return now, nil // somebody else was faster
+		}
+		if dsm.CodeOf(err) != 0 && !errs.Is(err, errs.Unavailable) && len(t.Mapped) == 1 && t.Idle() {
+			return t, nil
 		}
 		return t, errs.E(errs.KindOf(err), "target %s: it has to be renamed before a LUN leaves it: %w", t.Name, err)
 	}
@@ -323,6 +342,7 @@ func (b *Backend) deleteIfEmpty(ctx context.Context, name string) (bool, error) 
 	case len(t.Mapped) > 0 || !t.Idle():
 		return false, nil
 	}
+	b.forgetConformed(name) // the next one of its name is another
 	refused := b.nas.DeleteTarget(ctx, int64(t.ID))
 	if refused == nil {
 		return true, nil

@@ -79,12 +79,19 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 		}
 	}
 	if i := find(names[0]); i >= 0 {
-		if len(targets[i].Mapped) > 0 || b.isOfOneVolume(targets[i].Name) {
-			return b.conform(ctx, targets[i])
-		}
-		// Left by a detach that did not get to the end: which LUN had which number in it nobody knows any more.
-		if err := b.retire(ctx, targets[i]); err != nil {
-			return dsm.Target{}, err
+		switch t := targets[i]; {
+		case !t.Idle() && !b.hasCHAP(t):
+			// Who is logged in could not log in again if the target had another CHAP. The LUNs that it has stay as they are.
+			if _, err := b.wear(ctx, t); err != nil {
+				return t, err
+			}
+		case len(t.Mapped) > 0 || b.isOfOneVolume(t.Name):
+			return b.conform(ctx, t)
+		default:
+			// Left by a detach that did not get to the end: which LUN had which number in it nobody knows any more.
+			if err := b.retire(ctx, t); err != nil {
+				return t, err
+			}
 		}
 	}
 	err := b.newTarget(ctx, names[0])
@@ -124,29 +131,33 @@ func (b *Backend) forgetConformed(name string) {
 	delete(b.conformed, name)
 }
 
+// hasCHAP reports whether a target has our CHAP, as far as that can be seen: the password cannot.
+func (b *Backend) hasCHAP(t dsm.Target) bool {
+	auth := dsm.Number(0)
+	switch {
+	case b.opts.chap.MutualUser != "":
+		auth = 2
+	case b.opts.chap.User != "":
+		auth = 1
+	}
+	return t.AuthType == auth && t.User == b.opts.chap.User
+}
+
 // conform brings a target of ours to what it has to be. That its password is another cannot be seen, so CHAP is set once in
-// each process.
+// each process, but not while somebody is logged in: a session that breaks logs in again with what it began with.
 func (b *Backend) conform(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	if !bool(t.Enabled) {
 		if err := b.nas.EnableTarget(ctx, int64(t.ID)); err != nil {
 			return t, err
 		}
 	}
-	chap := b.opts.chap
-	auth := dsm.Number(0)
-	switch {
-	case chap.MutualUser != "":
-		auth = 2
-	case chap.User != "":
-		auth = 1
-	}
 	b.mu.Lock()
 	known := b.conformed[t.Name]
 	b.mu.Unlock()
-	if t.MaxSessions == 0 && t.AuthType == auth && t.User == chap.User && (known || auth == 0) {
+	if t.MaxSessions == 0 && (!t.Idle() || b.hasCHAP(t) && (known || t.AuthType == 0)) {
 		return t, nil
 	}
-	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, chap); err != nil {
+	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, b.opts.chap); err != nil {
 		return t, err
 	}
 	b.noteConformed(t.Name)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/test/dsmsim"
@@ -211,5 +212,43 @@ func TestAnAddressThatANodeHadIsShutOut(t *testing.T) {
 		if left := b.rulesOf(p, v.ID); len(left) > 0 {
 			t.Errorf("%s %s: served still: %+v", fault.Action, fault.Method, left)
 		}
+	}
+}
+
+// TestCHAPStaysUnderSessions: a session logs in again with the password that it began with, after a restart of the NAS for one. If
+// the target has another one by then, the node is refused for good, with what it has mounted.
+func TestCHAPStaysUnderSessions(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	plain := b.open(nil)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		b.create(plain, id)
+	}
+	chap := func(password string) *synology.Backend {
+		c := b.config(nil)
+		c.Secrets["node.session.auth.username"], c.Secrets["node.session.auth.password"] = []byte("node"), []byte(password)
+		return b.openAs(c)
+	}
+	password := func(iqn string) string {
+		e, ok := b.plane.Export(iqn)
+		if !ok {
+			t.Errorf("target %s is gone", iqn)
+		}
+		return e.Password
+	}
+	without := b.attach(plain, "a", node).ISCSI.Target.IQN
+	fine(t, b.plane.Login(without, dsmsim.Session{IQN: "iqn.x", IP: "10.0.0.1"}))
+	first := b.attach(chap("first password"), "b", node).ISCSI.Target.IQN
+	if password(without) != "" || password(first) != "first password" || first == without {
+		t.Errorf("CHAP was switched on: the target in use wants %q, the next one wants %q", password(without), password(first))
+	}
+	fine(t, b.plane.Login(first, dsmsim.Session{IQN: "iqn.x", IP: "10.0.0.1"}))
+	next := chap("other password")
+	if iqn := b.attach(next, "c", node).ISCSI.Target.IQN; password(first) != "first password" || iqn != first {
+		t.Errorf("the password was changed: the target in use wants %q", password(first))
+	}
+	fine(t, b.plane.RemoveTarget(first)) // with its sessions; the NAS makes it again
+	if iqn := b.attach(next, "d", node).ISCSI.Target.IQN; password(iqn) != "other password" || iqn != first {
+		t.Errorf("when nobody was logged in any more, the target wants %q", password(iqn))
 	}
 }

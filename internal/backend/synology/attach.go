@@ -79,19 +79,12 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 		}
 	}
 	if i := find(names[0]); i >= 0 {
-		switch t := targets[i]; {
-		case !t.Idle() && !b.hasCHAP(t):
-			// Who is logged in could not log in again if the target had another CHAP. The LUNs that it has stay as they are.
-			if _, err := b.wear(ctx, t); err != nil {
-				return t, err
-			}
-		case len(t.Mapped) > 0 || b.isOfOneVolume(t.Name):
-			return b.conform(ctx, t)
-		default:
-			// Left by a detach that did not get to the end: which LUN had which number in it nobody knows any more.
-			if err := b.retire(ctx, t); err != nil {
-				return t, err
-			}
+		if targets[i].Idle() || b.hasCHAP(targets[i]) {
+			return b.conform(ctx, targets[i])
+		}
+		// Who is logged in could not log in again if the target had another CHAP. The LUNs that it has stay as they are.
+		if _, err := b.wear(ctx, targets[i]); err != nil {
+			return targets[i], err
 		}
 	}
 	err := b.newTarget(ctx, names[0])

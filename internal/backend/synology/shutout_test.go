@@ -167,8 +167,8 @@ func TestWhatIsNotSaid(t *testing.T) {
 	fine(t, p.Delete(ctx, v.ID))
 }
 
-// TestAnEmptyTargetIsNotUsedAgain: a detach that did not get to the end left one. Which LUN had the numbers in it, and on which
-// node they are still known, nobody remembers.
+// TestAnEmptyTargetIsNotUsedAgain, which a detach left that did not get to its end: a node that was cut off may know its
+// numbers still.
 func TestAnEmptyTargetIsNotUsedAgain(t *testing.T) {
 	t.Parallel()
 	for _, loggedIn := range []bool{false, true} {

@@ -140,7 +140,7 @@ func (b *Backend) importable(l dsm.LUN) error {
 	switch {
 	case marked:
 		return errs.E(errs.Exists, "importFrom: LUN %s is a volume already, by its description: %.300s", l.Name, l.Description)
-	case bool(l.IsMapped):
+	case mayBeMapped(l):
 		return errs.E(errs.InUse, "importFrom: LUN %s is mapped to a target; stop who uses it, and remove the mapping in SAN Manager", l.Name)
 	case bool(l.IsActionLocked):
 		return errs.E(errs.Busy, "importFrom: the NAS is working on LUN %s; call again", l.Name)

@@ -26,6 +26,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if others := t.mark.without(r.Node).nodes(); len(others) > 0 && !r.Shared {
 		return backend.Access{}, errs.E(errs.InUse, "share %s is attached to node %s; detach it there before it is attached to node %s", t.share.Name, others[0], r.Node)
 	}
+	if has, ok := t.mark.Admitted[r.Node]; ok && has.ReadOnly != r.ReadOnly {
+		return backend.Access{}, admittedOtherwise("share "+t.share.Name, r.Node, has.ReadOnly)
+	}
 	rules, err := b.nas.NFSRules(ctx, t.share.Name)
 	if err != nil {
 		return backend.Access{}, err
@@ -36,6 +39,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 		return backend.Access{}, err
 	}
 	if m := t.mark.with(r.Node, a); !reflect.DeepEqual(m, t.mark) {
+		if rules, err = b.dropFormer(ctx, t, m, rules); err != nil {
+			return backend.Access{}, err
+		}
 		s, err := b.setShare(ctx, *t.share, m, int64(t.share.QuotaMB))
 		if err != nil {
 			return backend.Access{}, err
@@ -46,6 +52,17 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 		return backend.Access{}, err
 	}
 	return b.shareAccess(*t.share), nil
+}
+
+// dropFormer takes away the rules of addresses that nodes had, and have not by the next mark, as long as the mark says whose
+// they are: once it says otherwise they would be somebody else's. Others are not touched, since they are in use.
+func (b *Backend) dropFormer(ctx context.Context, t thing, next mark, have []dsm.NFSRule) ([]dsm.NFSRule, error) {
+	among := func(rules []dsm.NFSRule, client string) bool {
+		return slices.ContainsFunc(rules, func(r dsm.NFSRule) bool { return r.Client == client })
+	}
+	ours, stay := ourRules(t.mark), ourRules(next)
+	want := slices.DeleteFunc(slices.Clone(have), func(r dsm.NFSRule) bool { return among(ours, r.Client) && !among(stay, r.Client) })
+	return want, b.setRules(ctx, t.share.Name, have, want)
 }
 
 // detachShare takes the rules of a node away, and forgets it.

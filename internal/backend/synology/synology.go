@@ -44,13 +44,13 @@ var _ interface {
 
 // open does not ask the NAS anything: one that is down now may answer later, and until then calls say so. It is
 // asked again after pause, if a read got no answer or something is not done yet; 0: as is right for a NAS.
-func open(c backend.Config, pause time.Duration) (*Backend, error) {
+func open(c backend.Config, pause time.Duration, logins *dsm.Logins) (*Backend, error) {
 	o, err := read(c)
 	if err != nil {
 		return nil, err
 	}
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	o.dsm.Log, o.dsm.Pause = log, pause
+	o.dsm.Log, o.dsm.Pause, o.dsm.Logins = log, pause, logins
 	nas, err := dsm.New(o.dsm)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "options: %w", err)
@@ -271,7 +271,14 @@ func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachReq
 func (b *Backend) Detach(ctx context.Context, id backend.ID, node string) error {
 	t, err := b.find(ctx, id)
 	switch {
-	case err != nil && !errs.Is(err, errs.NotFound):
+	case errs.Is(err, errs.NotFound):
+		if err := b.estrangedShare(ctx, id); err != nil {
+			return err
+		}
+		if t.lun, err = b.estrangedLUN(ctx, id); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
 	case t.share != nil:
 		return b.detachShare(ctx, id, node)

@@ -44,8 +44,8 @@ func importCommand() *cobra.Command {
 		Short: "Make volumes of storage that is there, without copying",
 		Long: `Make a volume of a logical volume, or of a LUN or a share of a NAS, that Dozo did not make, as it is, and the
 PersistentVolume of it. It has to be where the pool is (a logical volume in its volume group or thin pool, and of its
-layout), and not in use. It gets another name, and is never formatted. The PersistentVolume is kept when its claim is
-deleted (Retain).
+layout), and not in use. It gets another name, and keeps its data: what is not blank is never formatted. The
+PersistentVolume is kept when its claim is deleted (Retain).
 
 With --from-topolvm or --from-synology-csi it does so with the volumes of TopoLVM, or of Synology's own driver, whose
 claims no pod may use meanwhile, and says what is left to be done. The pool for TopoLVM's has to be on the volume group

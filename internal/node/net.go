@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,10 +58,25 @@ func (s *staging) mountNet(ctx context.Context) error {
 	}
 	m := s.rec.Access.Mount
 	backend.Progress(ctx, "mount "+m.Source)
-	_, err := mnt.MountNFS(ctx, s.node.host, "stage.mount", s.at, mnt.NetFS{
-		Source: m.Source, Words: slices.Concat(m.Options, s.rec.MountOptions), ReadOnly: s.rec.ReadOnly,
-	})
+	fs := mnt.NetFS{Source: m.Source, Words: slices.Concat(m.Options, s.rec.MountOptions), ReadOnly: s.rec.ReadOnly}
+	if m.Type == backend.CIFS {
+		return s.mountCIFS(ctx, fs)
+	}
+	_, err := mnt.MountNFS(ctx, s.node.host, "stage.mount", s.at, fs)
 	return err
+}
+
+// mountCIFS mounts with the login in the secrets, which are kept nowhere.
+func (s *staging) mountCIFS(ctx context.Context, fs mnt.NetFS) error {
+	login, err := mnt.LoginFrom(s.r.Secrets)
+	if err != nil {
+		return err
+	}
+	server, _, _ := strings.Cut(strings.TrimPrefix(fs.Source, "//"), "/")
+	return s.node.logins.Do(ctx, server, login, func() error {
+		_, err := mnt.MountCIFS(ctx, s.node.host, "stage.mount", s.at, fs, login)
+		return err
+	})
 }
 
 // repeatNet finds at the staging path what is mounted from a server.

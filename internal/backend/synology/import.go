@@ -26,8 +26,11 @@ func (b *Backend) Import(ctx context.Context, from string, r backend.Request) (b
 		return backend.Volume{}, errs.E(errs.Invalid, "importFrom: %.80q is not the name of a LUN or a share that is not Dozo's", from)
 	}
 	m := mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(r.ID), Name: r.Name, From: from}
-	if cmp.Or(r.Parameters["protocol"], b.opts.protocol) == nfs {
-		return b.importShare(ctx, m, r)
+	if protocol := cmp.Or(r.Parameters["protocol"], b.opts.protocol); isShared(protocol) {
+		if err := b.admission(&m, r, protocol); err != nil {
+			return backend.Volume{}, err
+		}
+		return b.importShare(ctx, m)
 	}
 	return b.importLUN(ctx, m)
 }
@@ -90,7 +93,7 @@ func (b *Backend) importable(l dsm.LUN) error {
 }
 
 // importShare marks and renames a share in one call.
-func (b *Backend) importShare(ctx context.Context, m mark, r backend.Request) (backend.Volume, error) {
+func (b *Backend) importShare(ctx context.Context, m mark) (backend.Volume, error) {
 	s, err := b.nas.Share(ctx, m.From)
 	if errs.Is(err, errs.NotFound) {
 		return backend.Volume{}, errs.E(errs.NotFound, "importFrom: the NAS has no share %s", m.From)
@@ -115,14 +118,11 @@ func (b *Backend) importShare(ctx context.Context, m mark, r backend.Request) (b
 	case b.opts.location != "" && s.VolumePath != b.opts.location:
 		return backend.Volume{}, errs.E(errs.Invalid, "importFrom: share %s is in %s, and pool %s is in %s; import it into a pool of that location", s.Name, s.VolumePath, b.pool, b.opts.location)
 	}
-	m.Size, m.Sync, m.Allow = int64(s.QuotaMB)*mib, r.Parameters["sync"] == "true", fields(r.Parameters["allow"])
-	if len(m.Allow) == 0 {
-		m.Allow = b.opts.allow
-	}
+	m.Size = int64(s.QuotaMB) * mib
 	old := s.Name
-	s.Name, s.Description = b.shareName(r.ID), m.text()
+	s.Name, s.Description, s.Hidden = b.shareName(backend.ID(m.ID)), m.text(), len(m.Users) > 0
 	refused := b.nas.SetShare(ctx, old, s)
-	t, err := b.findShare(ctx, r.ID)
+	t, err := b.findShare(ctx, backend.ID(m.ID))
 	switch {
 	case err == nil:
 		return b.volume(t), nil

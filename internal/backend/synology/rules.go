@@ -26,6 +26,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if others := t.mark.without(r.Node).nodes(); len(others) > 0 && !r.Shared {
 		return backend.Access{}, errs.E(errs.InUse, "share %s is attached to node %s; detach it there before it is attached to node %s", t.share.Name, others[0], r.Node)
 	}
+	if t.protocol() == smb {
+		return b.shareAccess(t), b.attachUsers(ctx, t, r)
+	}
 	rules, err := b.nas.NFSRules(ctx, t.share.Name)
 	if err != nil {
 		return backend.Access{}, err
@@ -45,7 +48,7 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if err := b.setRules(ctx, t.share.Name, rules, append(theirs, ourRules(t.mark)...)); err != nil {
 		return backend.Access{}, err
 	}
-	return b.shareAccess(*t.share), nil
+	return b.shareAccess(t), nil
 }
 
 // detachShare takes the rules of a node away, and forgets it.
@@ -65,6 +68,9 @@ func (b *Backend) detachShare(ctx context.Context, id backend.ID, node string) e
 	m := t.mark.without(node)
 	if len(m.Admitted) == len(t.mark.Admitted) {
 		return nil
+	}
+	if t.protocol() == smb {
+		return b.detachUsers(ctx, t, m)
 	}
 	rules, err := b.nas.NFSRules(ctx, t.share.Name)
 	if err != nil {

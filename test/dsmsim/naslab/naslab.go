@@ -35,7 +35,7 @@ func Guest() lab.Guest {
 	return lab.Guest{
 		MemoryMiB: 768,
 		Disks:     []lab.Disk{{Size: volumeSize}},
-		Modules:   append(nas.Modules(), "iscsi_tcp", "sd_mod", "nfsv4", "cifs"),
+		Modules:   append(nas.Modules(), "iscsi_tcp", "sd_mod", "nfsv4", "cifs", "cmac", "gcm", "ccm", "sha512_generic"),
 		Programs:  append(nas.Programs(), "iscsid", "iscsiadm", "mkfs.ext4", "resize2fs", "mount.nfs", "mount.cifs"),
 	}
 }

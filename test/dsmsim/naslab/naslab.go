@@ -21,7 +21,7 @@ const (
 // be taken to end at.
 const (
 	User         = "k8s"
-	UserPassword = `pass,word = "%` + "\u00fc'\\ #x"
+	UserPassword = `pass,word = "%'\ #x`
 )
 
 // Portal is where targets are.

@@ -3,7 +3,8 @@
 # coverage is counted over all packages, whichever test runs them.
 # test/crash runs without the race detector: its hundreds of processes would spend their time starting.
 # What needs a cluster is tested by hack/e2e.sh, and the lab itself with DOZO_TEST_LAB=1. With DOZO_TEST_LONG=1
-# (make test-long) also what takes many minutes each in a guest: LVM's law and crashes, crashes of encrypted volumes.
+# (make test-long) also what takes many minutes each in a guest: LVM's law and crashes, crashes of encrypted volumes and of
+# those on a NAS.
 set -eu
 cd "$(dirname "$0")/.."
 hack/lint.sh

@@ -96,7 +96,7 @@ type Attacher interface {
 	// Attach admits a node and returns how it reaches the volume. Called again for the same node, it
 	// returns the same. errs.InUse, with the other node's name, while another node is admitted, unless r is
 	// shared; errs.NotFound if there is no such volume; errs.Exists if the node was admitted to read only, or to write too, and
-	// r asks for the other: a backend that ignores r.ReadOnly does not say so.
+	// r asks for the other, also if the storage does not enforce it.
 	Attach(ctx context.Context, id ID, r AttachRequest) (Access, error)
 	// Detach shuts a node out ("" = all nodes): when it returns, nothing that the node sends changes the volume. A node that was
 	// not admitted is no error, nor is a volume that is gone.
@@ -108,7 +108,7 @@ type AttachRequest struct {
 	Node      string
 	Addresses []string // IP addresses that the node is known by; none: they are not known
 	Shared    bool     // other nodes may be admitted as well
-	ReadOnly  bool     // the node only reads; a backend that cannot enforce it may ignore it
+	ReadOnly  bool     // the node only reads, and sees to that itself where the storage cannot
 }
 
 // Activator is a backend whose volumes have to be made ready on the node that uses them, because

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -50,6 +51,35 @@ func killedCopyAt(t *testing.T, kind string, at int, after bool) (more bool) {
 	}
 	if uuidOf(t, b, "v1") == uuidOf(t, b, "c1") {
 		t.Errorf("killed at %s: the copy has the UUID of its source", k.at)
+	}
+	return k.dead
+}
+
+// TestGivenUp stages a volume, is killed before and after each effect, and unstages it: nothing of it may be left, not even the
+// half of a record.
+func TestGivenUp(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for k := 0; givenUpAt(t, k, after); k++ {
+		}
+	}
+}
+
+func givenUpAt(t *testing.T, at int, after bool) (more bool) {
+	b := newBench(t)
+	b.disk("v1", size)
+	r := request(b, "v1", "xfs")
+	k := &killer{left: at, after: after}
+	b.host.Seam = k.Seam
+	err := b.node.Stage(b.ctx, r)
+	b.host.Seam = nil
+	if !k.dead && err != nil {
+		t.Fatal(err)
+	}
+	b.node = b.open(b.disks)
+	b.unstage(r)
+	left, err := filepath.Glob(filepath.Join(b.state, "*.json*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("killed at %s, after it %v: left %v, %v", k.at, after, left, err)
 	}
 	return k.dead
 }

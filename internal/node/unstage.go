@@ -69,8 +69,12 @@ func (n *Node) unmountStaging(ctx context.Context, rec *record, at *mnt.Place) e
 }
 
 // unstageUnknown unmounts what is at the staging path of a volume that has no record, unless it is
-// another volume's. Its device, if it has one, stays: nothing here says which that is.
+// another volume's. Its device, if it has one, stays: nothing here says which that is. A record that was being
+// written when the process ended is removed: nothing was done yet.
 func (n *Node) unstageUnknown(ctx context.Context, volume, staging string) error {
+	if err := n.forgetLeft("unstage.record", volume); err != nil {
+		return err
+	}
 	if owner, err := n.owner(staging, volume); err != nil || owner != "" {
 		return err
 	}

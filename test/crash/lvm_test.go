@@ -226,8 +226,8 @@ func showLVM(t *testing.T) string {
 }
 
 // leftInLVM lists LVs and mappings other than those of the thin pool.
-func leftInLVM(t *testing.T) func() []string {
-	return func() (left []string) {
+func leftInLVM(t *testing.T) func(string) []string {
+	return func(string) (left []string) {
 		for _, l := range strings.Fields(lab.Output(t, "lvs", "--all", "--noheadings", "-o", "lv_name", "vg")) {
 			if !strings.Contains(l, "dozo.p]") && !strings.HasPrefix(strings.Trim(l, "[]"), "dozo.p_") && l != "dozo.p" && !strings.Contains(l, "pmspare") {
 				left = append(left, "LV "+l)

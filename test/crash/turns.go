@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -22,14 +23,20 @@ type Turn struct {
 	Check func(ctx context.Context, d Driver) error // that all is as the call should leave it
 	Undo  func(ctx context.Context, d Driver) error
 	Made  bool // it is only made
+	// GivenUp is tried too: that the call is killed and undone, without having been repeated.
+	GivenUp bool
 }
 
 // Turns is a path of turns and the driver they are made of.
 type Turns struct {
 	Open  func(ctx context.Context, h *host.Host, dir string) (Driver, error)
 	Turns []Turn
-	Left  func() []string // what an empty pool has not; in the end it must be empty
-	Show  func() string   // what the storage looks like, after a failure
+	Left  func(dir string) []string // what an empty pool has not; in the end it must be empty
+	Show  func() string             // what the storage looks like, after a failure
+	// Exact wants what is Left to be the same after each undoing, and after each repetition of what was killed.
+	Exact bool
+	// Pick says which points to try, which are counted from 1 over all turns. nil: all.
+	Pick func(n int, op, phase string) bool
 }
 
 // fractions of its usual time are when a program is killed.
@@ -78,24 +85,33 @@ func TryTurns(t *testing.T, p Turns) {
 		r.turn(n)
 	}
 	if p.Left != nil {
-		if left := p.Left(); len(left) > 0 {
+		if left := p.Left(r.dir); len(left) > 0 {
 			t.Errorf("in the end there is\n\t%s", strings.Join(left, "\n\t"))
 		}
 	}
-	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d points, %d recovered\n",
-		t.Name(), len(p.Turns), r.effects, r.points, r.points-r.failed)
+	fmt.Printf("crash: %s: %d calls, %d effects, killed at %d of %d points, %d recovered%s\n",
+		t.Name(), len(p.Turns), r.effects, r.tried, r.points, r.tried-r.failed, r.given())
 }
 
 type turning struct {
-	t                       *testing.T
-	p                       Turns
-	dir                     string
-	effects, points, failed int
+	t                              *testing.T
+	p                              Turns
+	dir                            string
+	effects, points, tried, failed int
+	givenUp                        int
+}
+
+func (r *turning) given() string {
+	if r.givenUp == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of them given up before", r.givenUp)
 }
 
 // turn makes one turn: once without a crash, then at each point.
 func (r *turning) turn(n int) {
 	turn := r.p.Turns[n]
+	before := r.left()
 	effects, err := r.make(n)
 	if err != nil {
 		r.t.Fatalf("%s without a crash: %v", turn.Name, err)
@@ -107,21 +123,63 @@ func (r *turning) turn(n int) {
 	if len(effects) == 0 {
 		r.t.Fatalf("%s has no effects: a crash test of nothing", turn.Name)
 	}
+	after := r.left()
 	for _, o := range killAt(n, effects) {
-		if err := r.undo(n); err != nil {
-			r.t.Fatalf("undo %s: %v", turn.Name, err)
-		}
 		r.points++
-		where := fmt.Sprintf("%s: killed %s %s (effect %d)", turn.Name, o.Phase, effects[o.At-1].Op, o.At)
-		if err := r.kill(o); err != nil {
-			r.failed++
-			r.t.Errorf("%s: %v", where, err)
+		if r.p.Pick != nil && !r.p.Pick(r.points, effects[o.At-1].Op, o.Phase) {
+			continue
 		}
-		if _, err := r.make(n); err != nil {
+		r.tried++
+		if err := r.try(o, before, after); err != nil {
 			r.failed++
-			r.t.Errorf("%s: afterwards: %v\n%s", where, err, r.p.Show())
+			r.t.Errorf("%s: killed %s %s (effect %d): %v", turn.Name, o.Phase, effects[o.At-1].Op, o.At, err)
 		}
 	}
+}
+
+// try undoes a call, kills it at a point, and makes it again.
+func (r *turning) try(o order, before, after []string) error {
+	if err := r.undo(o.Turn); err != nil {
+		r.t.Fatalf("undo %s: %v", r.p.Turns[o.Turn].Name, err)
+	}
+	err := r.same("undone before", before)
+	if err == nil && r.p.Turns[o.Turn].GivenUp {
+		err = r.giveUp(o, before)
+	}
+	if err == nil {
+		err = r.kill(o)
+	}
+	if _, again := r.make(o.Turn); again != nil {
+		err = errors.Join(err, fmt.Errorf("afterwards: %w\n%s", again, r.p.Show()))
+	}
+	return errors.Join(err, r.same("in the end", after))
+}
+
+// giveUp kills a call of which nobody wants anything any more.
+func (r *turning) giveUp(o order, before []string) error {
+	r.givenUp++
+	if err := r.kill(o); err != nil {
+		return err
+	}
+	if err := r.undo(o.Turn); err != nil {
+		return fmt.Errorf("given up: %w", err)
+	}
+	return r.same("given up", before)
+}
+
+func (r *turning) left() []string {
+	if !r.p.Exact {
+		return nil
+	}
+	return r.p.Left(r.dir)
+}
+
+// same compares what there is with what there should be.
+func (r *turning) same(when string, want []string) error {
+	if got := r.left(); !slices.Equal(got, want) {
+		return fmt.Errorf("%s there is\n\t%s\nand should be\n\t%s", when, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	return nil
 }
 
 // killAt are the points of a call. What is before an effect is after the one that came before it.

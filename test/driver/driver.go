@@ -3,12 +3,15 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,11 +26,28 @@ import (
 	"github.com/dozo-dev/dozo/internal/pool"
 )
 
-// Driver is a running driver with a pool of image files named "images".
+// Driver is a running driver.
 type Driver struct {
 	Dir    string // all its state is below
-	Images string // the pool's directory, if it has one
+	Images string // of a pool of image files named "images": its directory
 	Socket string // as a URL
+	// Stop ends it, as a signal does, and waits. The end of the test does it too.
+	Stop func()
+}
+
+// Config is what a driver is made of.
+type Config struct {
+	Dir        string // all its state is below
+	Pools      []pool.Spec
+	Own        []backend.Kind // of the test's own, beside the product's
+	Controller bool
+	Node       string // the name of the node that it serves; "": none
+	// Kind is that of all pools, as [csi.Options] has it; needed on a node without pools.
+	Kind *backend.Kind
+	// Nodes are as in [csi.Options]; nil: there is the one named n1.
+	Nodes  func(ctx context.Context, id string) ([]string, error)
+	Change []func(*host.Host) // done to the host first
+	Log    *slog.Logger       // nil: nowhere
 }
 
 // Start starts a driver below dir until the test ends. The images are in the directory given, or in
@@ -41,65 +61,109 @@ func Start(t testing.TB, dir, images string) Driver {
 // is changed first.
 func StartWith(t testing.TB, dir, images string, options map[string]string, change ...func(*host.Host)) Driver {
 	t.Helper()
-	hosttest.NeedRoot(t)
-	d := Driver{Dir: dir, Images: images, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
 	if images == "" {
-		d.Images = filepath.Join(dir, "images")
-		if err := os.Mkdir(d.Images, 0o700); err != nil {
+		images = filepath.Join(dir, "images")
+		if err := os.Mkdir(images, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all := map[string]string{"path": d.Images, "spare": "0"}
+	all := map[string]string{"path": images, "spare": "0"}
 	maps.Copy(all, options)
-	d.serve(t, pool.Spec{Name: "images", Kind: "loopfile", Options: all}, nil, change...)
+	d := Serve(t, Config{
+		Dir: dir, Controller: true, Node: "n1", Change: change,
+		Pools: []pool.Spec{{Name: "images", Kind: "loopfile", Options: all}},
+	})
+	d.Images = images
 	return d
 }
 
 // StartPool starts a driver below dir, with the one pool given, until the test ends. It may be of a kind of the test's own.
 func StartPool(t testing.TB, dir string, spec pool.Spec, own ...backend.Kind) Driver {
 	t.Helper()
+	return Serve(t, Config{Dir: dir, Controller: true, Node: "n1", Pools: []pool.Spec{spec}, Own: own})
+}
+
+// Serve starts a driver until the test ends or it is stopped.
+func Serve(t testing.TB, c Config) Driver {
+	t.Helper()
 	hosttest.NeedRoot(t)
-	d := Driver{Dir: dir, Socket: "unix://" + filepath.Join(dir, "csi.sock")}
-	d.serve(t, spec, own)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Nodes == nil {
+		c.Nodes = onlyN1
+	}
+	p, err := c.parts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Driver{Dir: c.Dir, Socket: "unix://" + filepath.Join(c.Dir, "csi.sock")}
+	d.Stop = sync.OnceFunc(p.serve(t, d.Socket))
+	t.Cleanup(d.Stop)
 	return d
 }
 
-func (d Driver) serve(t testing.TB, spec pool.Spec, own []backend.Kind, change ...func(*host.Host)) {
-	t.Helper()
-	dir, h, log := d.Dir, host.New(), slog.New(slog.DiscardHandler)
-	for _, f := range change {
+// parts are those of a driver.
+type parts struct {
+	pools   *pool.Set
+	node    *node.Node // nil: none
+	server  *csi.Server
+	changed <-chan struct{} // limits
+}
+
+func (c Config) parts(ctx context.Context) (p parts, err error) {
+	h := host.New()
+	for _, f := range c.Change {
 		f(h)
 	}
-	observe, changed := node.Changed()
-	pools, err := pool.OpenSet(t.Context(), slices.Concat(own, kinds.Kinds(h)), []pool.Spec{spec}, pool.Options{Node: "n1", Log: log, Observe: observe})
+	var observe func(pool.Observation)
+	observe, p.changed = node.Changed()
+	p.pools, err = pool.OpenSet(ctx, slices.Concat(c.Own, kinds.Kinds(h)), c.Pools, pool.Options{Node: c.Node, Log: c.Log, Observe: observe})
 	if err != nil {
-		t.Fatal(err)
+		return p, err
 	}
-	n, err := node.New(h, pools, node.Options{Name: "n1", StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: log})
-	if err != nil {
-		t.Fatal(err)
+	if c.Node != "" {
+		p.node, err = node.New(h, p.pools, node.Options{Name: c.Node, StateDir: filepath.Join(c.Dir, "state"), TargetRoot: c.Dir, Log: c.Log})
+		if err != nil {
+			return p, err
+		}
 	}
-	server, err := csi.NewServer(csi.Options{
-		DriverName: spec.Kind + ".dozo.dev", Version: "test", Pools: pools, Node: n, Controller: true, Nodes: onlyN1, Log: log,
+	name := ""
+	if c.Kind != nil {
+		name = c.Kind.Name
+	} else {
+		name = c.Pools[0].Kind
+	}
+	p.server, err = csi.NewServer(csi.Options{
+		DriverName: name + ".dozo.dev", Version: "test", Pools: p.pools, Kind: c.Kind, Node: p.node, Controller: c.Controller, Nodes: c.Nodes, Log: c.Log,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return p, err
+}
+
+// serve serves until stop is called.
+func (p parts) serve(t testing.TB, socket string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done, kept := make(chan error, 1), make(chan struct{})
-	go func() {
-		n.KeepLimits(ctx, changed)
-		close(kept)
-	}()
-	go func() { done <- server.Serve(ctx, d.Socket) }()
-	t.Cleanup(func() {
+	done := make(chan error, 1)
+	var background sync.WaitGroup
+	if p.node != nil {
+		background.Go(func() { p.node.KeepLimits(ctx, p.changed) })
+		background.Go(func() { p.node.KeepSwept(ctx) })
+	}
+	go func() { done <- p.server.Serve(ctx, socket) }()
+	return func() {
 		cancel()
-		<-kept
-		if err := <-done; err != nil {
+		err := <-done
+		background.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := errors.Join(err, p.pools.Close(ctx)); err != nil {
 			t.Error(err)
 		}
-	})
+	}
 }
+
+// stopTimeout is how long operations may go on when a driver stops.
+const stopTimeout = time.Minute
 
 // onlyN1 knows the one node there is.
 func onlyN1(_ context.Context, id string) ([]string, error) {

@@ -184,6 +184,28 @@ func (s *Sim) ResetCalls() {
 	clear(s.calls)
 }
 
+// Things lists what is on the NAS: LUNs with their snapshots, targets with what is mapped into them, and shares.
+func (s *Sim) Things() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.state.LUNs {
+		all = append(all, "LUN "+l.Name)
+	}
+	for _, n := range s.state.Snapshots {
+		all = append(all, "snapshot "+n.Name+" of LUN "+n.LUN)
+	}
+	for _, t := range s.state.Targets {
+		all = append(all, fmt.Sprintf("target %s with %d LUNs", t.Name, len(t.Mapped)))
+	}
+	for _, f := range s.state.Shares {
+		all = append(all, "share "+f.Name)
+		for _, n := range f.Snapshots {
+			all = append(all, "snapshot "+n.Time+" of share "+f.Name)
+		}
+	}
+	return all
+}
+
 // SetCSRF switches the protection against cross-site requests, as an administrator does.
 func (s *Sim) SetCSRF(on bool) {
 	s.mu.Lock()

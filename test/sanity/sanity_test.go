@@ -21,6 +21,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/pool"
 	"github.com/dozo-dev/dozo/test/driver"
+	"github.com/dozo-dev/dozo/test/synology"
 )
 
 const mib = 1 << 20
@@ -54,6 +55,7 @@ type world struct {
 	size int64
 	pool pool.Spec     // the zero one is of image files
 	kind *backend.Kind // of the pool; nil: one of ours
+	nas  *synology.Bed // nil: the pool is on this machine
 }
 
 // lacks says why a spec is skipped in this world, "" if it should not be.
@@ -61,8 +63,15 @@ func (w world) lacks(spec string) string {
 	if w.pool.Kind == "lvm" && strings.Contains(spec, "GroupController") {
 		return "LVM takes one snapshot at a time"
 	}
+	if w.nas != nil {
+		for part, why := range absentOnNAS(w.fs) {
+			if strings.Contains(spec, part) {
+				return why
+			}
+		}
+	}
 	known := absent
-	if w.kind != nil {
+	if w.kind != nil || w.nas != nil {
 		known = absentOutside
 	}
 	for part, why := range known {
@@ -73,8 +82,11 @@ func (w world) lacks(spec string) string {
 	return ""
 }
 
-func (w world) config(d driver.Driver) sanity.TestConfig {
+func (w world) config(t *testing.T, d driver.Driver) sanity.TestConfig {
 	c := sanity.NewTestConfig()
+	if w.nas != nil {
+		c.SecretsFile = secretsFile(t)
+	}
 	c.Address = d.Socket
 	c.TargetPath, c.StagingPath = filepath.Join(d.Dir, "target"), filepath.Join(d.Dir, "staging")
 	c.TestVolumeSize, c.TestVolumeExpandSize = w.size, 2*w.size
@@ -116,6 +128,11 @@ func (w world) chooseFS(ctx context.Context, method string, req, reply any, cc *
 }
 
 func (w world) start(t *testing.T) driver.Driver {
+	if w.nas != nil {
+		return w.nas.Both(func(m *backend.Mask) {
+			m.Snapshotter = w.fs != "nfs" // what the kind has, its shares lack
+		})
+	}
 	if w.pool.Kind == "" {
 		return driver.Start(t, t.TempDir(), "")
 	}
@@ -128,13 +145,17 @@ func (w world) start(t *testing.T) driver.Driver {
 // run runs the suite, which a process can do once.
 func (w world) run(t *testing.T) {
 	d := w.start(t)
-	config := w.config(d)
+	config := w.config(t, d)
 	sanity.GinkgoTest(&config)
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.ReportAfterSuite("count", func(r ginkgo.Report) { w.judge(t, r) })
 	suite, reporter := ginkgo.GinkgoConfiguration()
 	reporter.Succinct, reporter.NoColor = true, true
 	ginkgo.RunSpecs(t, "csi-sanity "+w.fs, suite, reporter)
+	if w.nas != nil {
+		w.nas.NothingLeft()
+		return
+	}
 	d.NothingLeft(t)
 }
 

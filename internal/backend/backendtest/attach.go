@@ -13,6 +13,7 @@ import (
 func attachLaws() []law {
 	return []law{
 		{"attach twice is one access", []need{attacher()}, attachTwice},
+		{"a node is not admitted otherwise than it was", []need{attacher()}, attachOtherwise},
 		{"a second node is kept out", []need{attacher()}, secondNode},
 		{"nodes that share are admitted together", []need{attacher()}, sharedNodes},
 		{"detach twice is one detachment", []need{attacher()}, detachTwice},
@@ -73,6 +74,22 @@ func attachTwice(e *env) {
 	other := e.create("law-b")
 	if second := e.attach(other.ID, toNode(1)); fmt.Sprint(deref(second)) == fmt.Sprint(deref(first)) {
 		e.Fatalf("two volumes are reached by one access: %v", deref(first))
+	}
+}
+
+// attachOtherwise: who mounted a volume to write to it must not find it read-only, nor may who reads be let write unnoticed.
+func attachOtherwise(e *env) {
+	v := e.create("law-a")
+	for _, readOnly := range []bool{false, true} {
+		now := toNode(1, func(r *backend.AttachRequest) { r.ReadOnly = readOnly })
+		other := toNode(1, func(r *backend.AttachRequest) { r.ReadOnly = !readOnly })
+		a := e.attach(v.ID, now)
+		e.reopen()
+		_, err := e.caps.Attacher.Attach(e.ctx, v.ID, other)
+		e.want(err, fmt.Sprintf("attach with read-only %v what is attached with %v", !readOnly, readOnly), errs.Exists)
+		e.same(e.attach(v.ID, now), a, "the refused Attach changed the access")
+		e.detach(v.ID, now.Node)
+		e.same(e.get(v.ID), v, "Get returns not what Create did, now that the volume was attached and detached")
 	}
 }
 

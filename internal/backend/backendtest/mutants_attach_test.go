@@ -32,6 +32,10 @@ func attachMutants() []mutant {
 			}
 			return a, err
 		})},
+		{"who reads is let write", "a node is not admitted otherwise than it was", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			r.ReadOnly = false
+			return f.Attach(ctx, id, r)
+		})},
 		{"everybody is admitted", "a second node is kept out", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
 			r.Shared = true
 			return f.Attach(ctx, id, r)

@@ -43,6 +43,9 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 	if err := b.elsewhere(targets, l, names, r); err != nil {
 		return backend.Access{}, err
 	}
+	if err := b.noteReadOnly(ctx, targets, l, names, r); err != nil {
+		return backend.Access{}, err
+	}
 	g, err := b.target(ctx, targets, l, names)
 	if err != nil {
 		return backend.Access{}, err
@@ -57,6 +60,33 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 	return backend.ISCSIAccess(dsm.WWID(l.UUID), &backend.ISCSITarget{
 		IQN: g.IQN, Portals: slices.Clone(b.opts.portals), LUN: index, CHAP: b.opts.chap.User != "",
 	}), nil
+}
+
+// noteReadOnly has the LUN's mark say that a node was admitted to read only, before it is: the NAS lets all that log in write, and whoever is
+// asked to admit the node otherwise has to know.
+func (b *Backend) noteReadOnly(ctx context.Context, targets []dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) error {
+	m, ok := b.owns(l.Description)
+	if !ok {
+		return errs.E(errs.NotFound, "LUN %s: %w", l.Name, errStranger)
+	}
+	noted := m.Admitted[r.Node].ReadOnly
+	if noted == r.ReadOnly {
+		return nil
+	}
+	for _, t := range targets {
+		if indexIn(t, l.UUID) > 0 && slices.Contains(names, baseName(t.Name)) {
+			return admittedOtherwise("LUN "+l.Name, r.Node, noted)
+		}
+	}
+	m = m.without(r.Node)
+	if r.ReadOnly {
+		m = m.with(r.Node, admitted{ReadOnly: true})
+	}
+	return b.nas.DescribeLUN(ctx, l.UUID, m.text())
+}
+
+func admittedOtherwise(what, node string, readOnly bool) error {
+	return errs.E(errs.Exists, "%s: node %s was admitted to it with read-only %v; detach it there before it is attached otherwise", what, node, readOnly)
 }
 
 // elsewhere refuses a LUN that another node has.
@@ -208,6 +238,9 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	if err := b.unmap(ctx, l, in); err != nil {
 		return err
 	}
+	if err := b.forgetReadOnly(ctx, l, node); err != nil {
+		return err
+	}
 	for _, t := range mine {
 		if len(t.Mapped) == 0 || len(t.Mapped) == 1 && slices.Contains(in, int64(t.ID)) {
 			deleted, err := b.deleteIfEmpty(ctx, t.Name)
@@ -220,7 +253,29 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 			}
 		}
 	}
+	// Others were left because somebody was logged in, as a node is that lost its volume by force. They may be free by now, and are
+	// scarce; that they stay for now is no reason for this volume not to be out.
+	if _, err := b.sweep(ctx, targets); err != nil {
+		b.log.Debug("an empty target is left for now", "pool", b.pool, "error", err)
+	}
 	return nil
+}
+
+// forgetReadOnly removes from a LUN's mark, if there still is one, what noteReadOnly noted.
+func (b *Backend) forgetReadOnly(ctx context.Context, l *dsm.LUN, node string) error {
+	if l == nil {
+		return nil
+	}
+	m, ok := b.owns(l.Description)
+	without := m.without(node)
+	if !ok || len(without.Admitted) == len(m.Admitted) {
+		return nil
+	}
+	err := b.nas.DescribeLUN(ctx, l.UUID, without.text())
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	return err
 }
 
 // holders are the targets of ours that have a LUN.

@@ -26,6 +26,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if others := t.mark.without(r.Node).nodes(); len(others) > 0 && !r.Shared {
 		return backend.Access{}, errs.E(errs.InUse, "share %s is attached to node %s; detach it there before it is attached to node %s", t.share.Name, others[0], r.Node)
 	}
+	if has, ok := t.mark.Admitted[r.Node]; ok && has.ReadOnly != r.ReadOnly {
+		return backend.Access{}, admittedOtherwise("share "+t.share.Name, r.Node, has.ReadOnly)
+	}
 	if t.protocol() == smb {
 		return b.shareAccess(t), b.attachUsers(ctx, t, r)
 	}

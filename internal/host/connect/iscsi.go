@@ -83,10 +83,15 @@ func (c *Connector) sessions(ctx context.Context, t *backend.ISCSITarget, chap *
 			return nil, err
 		}
 	}
-	if working := alive(all); len(working) > 0 {
-		return working, nil
+	working := alive(all)
+	if len(working) == 0 {
+		return c.revive(ctx, t, chap)
 	}
-	return c.revive(ctx, t, chap)
+	if k != nil && k.LoggingIn && len(working) == len(all) {
+		// The login that a process which is gone began has come to its end, by every portal.
+		err = c.saveClaim("claim.settled", claim{IQN: t.IQN})
+	}
+	return working, err
 }
 
 // theirs are the sessions of a target with which somebody else logged in.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
-	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
 	"github.com/dozo-dev/dozo/test/lab"
@@ -68,32 +66,9 @@ func (b *bed) ok(err error) {
 // expectNothing looks for whatever the plane and the initiator could leave.
 func expectNothing(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"/sys/kernel/config/target/iscsi/iqn.*", "/sys/kernel/config/target/core/iblock_*/*-*", "/sys/class/iscsi_session/*",
-		"/volume1/@iSCSI/*", "/volume1/@sharesnap/*", "/volume1/[^@]*"} {
-		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
-			t.Errorf("left over: %v, %v", left, err)
-		}
+	for _, left := range naslab.Left(t) {
+		t.Errorf("left over: %s", left)
 	}
-	loops, err := host.New().LoopDevices()
-	if err != nil || len(loops) > 0 {
-		t.Errorf("left over: %v, %v", loops, err)
-	}
-	for _, cache := range []string{"nfsd.export", "nfsd.fh"} {
-		text, err := os.ReadFile("/proc/net/rpc/" + cache + "/content")
-		if err != nil || strings.Contains(string(text), "/volume1/") && !onlyNegative(string(text)) {
-			t.Errorf("left over in %s: %s, %v", cache, text, err)
-		}
-	}
-	if out, err := lab.Try(t, "iscsiadm", "-m", "node"); exitCode(err) != exitNone {
-		t.Errorf("left over: nodes %s, %v", out, err)
-	}
-}
-
-// onlyNegative reports whether all that a cache remembers is that there is nothing: comments, in the kernel's words.
-func onlyNegative(content string) bool {
-	return !slices.ContainsFunc(strings.Split(content, "\n"), func(line string) bool {
-		return strings.Contains(line, "/volume1/") && !strings.HasPrefix(line, "#")
-	})
 }
 
 // newLUN makes one and removes it after the test.

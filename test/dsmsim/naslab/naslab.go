@@ -28,7 +28,7 @@ const (
 const Portal = "127.0.0.1:3260"
 
 // volumeSize is that of the guest's disk for /volume1. It is thin on the host.
-const volumeSize = 8 << 30
+const volumeSize = 64 << 30
 
 // Guest returns what the NAS and an initiator beside it need of a guest. It may be extended, but its first disk is the NAS's.
 func Guest() lab.Guest {

@@ -1,0 +1,108 @@
+package synology_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dozo-dev/dozo/test/lab"
+	"github.com/dozo-dev/dozo/test/synology"
+)
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put writes a file that is there when the NAS has it.
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	ok(t, writeThrough(path, text))
+}
+
+func expect(t *testing.T, path, text string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != text {
+		t.Errorf("%s: read %q, %v; want %q", path, got, err, text)
+	}
+}
+
+// TestLife is one boot of a guest for all of it.
+func TestLife(t *testing.T) {
+	lives(t, map[string]func(*testing.T){
+		"each sort": eachSort, "grows": grows, "copies": copies, "many writers": manyWriters, "quota": quota, "fence": fence, "forced": forced,
+	})
+}
+
+// TestPower is a NAS that is away, at first or meanwhile.
+func TestPower(t *testing.T) {
+	lives(t, map[string]func(*testing.T){
+		"late NAS": lateNAS, "grows": growsAway, "leaves": leavesAway,
+	})
+}
+
+func lives(t *testing.T, all map[string]func(*testing.T)) {
+	if !lab.Run(t, synology.Guest()) {
+		return
+	}
+	for name, life := range all {
+		t.Run(name, life)
+	}
+}
+
+// claim is one for a volume of a sort.
+func claim(kind string, size int64) synology.Claim {
+	c := synology.Claim{Name: "pvc-" + kind, Size: size, FS: kind}
+	if kind == "nfs" {
+		c.Parameters = map[string]string{"protocol": "nfs"}
+	}
+	return c
+}
+
+func named(c synology.Claim, name string) synology.Claim {
+	c.Name = name
+	return c
+}
+
+// eachSort is a volume of each sort, from its creation to its end.
+func eachSort(t *testing.T) {
+	b := synology.Start(t, synology.Options{})
+	c := b.Cluster()
+	for _, kind := range []string{"ext4", "xfs", "nfs"} {
+		v := c.Create(claim(kind, gib))
+		for _, node := range []string{synology.Node1, synology.Node2} {
+			at := filepath.Join(v.Use(node, "a"), "data")
+			if node == synology.Node1 {
+				put(t, at, "kept")
+			}
+			expect(t, at, "kept")
+			findsAll(t, b, kind)
+			v.Leave(node, "a")
+		}
+		v.Delete()
+	}
+}
+
+// findsAll fails unless the search for what is left finds all that there is of a volume in use: a search that finds nothing proves
+// nothing.
+func findsAll(t *testing.T, b *synology.Bed, kind string) {
+	t.Helper()
+	want := []string{"LUN dozo.", "target dozo.", "target/iscsi/", "target/core/", "@iSCSI/", "loop device", "iscsi_session/", "scsi_device/", "nodes/iqn.", ".iscsi"}
+	if kind == "nfs" {
+		want = []string{"share dz-", "/volume1/dz-", "nfsd.export", "nfsd.fh"}
+	}
+	left := strings.Join(b.Left(), "\n")
+	for _, what := range append(want, "mount /", "mount n", ".json") {
+		if !strings.Contains(left, what) {
+			t.Errorf("a volume is in use, and no %q is found:\n%s", what, left)
+		}
+	}
+}

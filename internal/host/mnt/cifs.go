@@ -92,10 +92,18 @@ func withDefaults(words []string) []string {
 // The program gets the login from its standard input: there is nothing of it in its arguments or its environment, and there is
 // no file.
 func MountCIFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS, l Login) (*host.MountInfo, error) {
-	ours := append([]string{"credentials=/proc/self/fd/0"}, withDefaults(fs.Words)...)
-	m, err := p.mountNet(ctx, h, fs, "cifs", host.Cmd{Op: op, Name: "mount.cifs", Stdin: l.credentials()}, ours)
-	if _, ran := host.ExitCode(err); err == nil || !ran {
-		return m, err
+	options, err := ParseOptions("mount_options", fs.Words)
+	if err != nil {
+		return nil, err
+	}
+	words := append([]string{"credentials=/proc/self/fd/0"}, withDefaults(options.words())...)
+	words = withReadOnly(append(words, options.words()...), fs.ReadOnly || options.ReadOnly)
+	_, err = p.mountNet(ctx, h, fs.Source, "cifs", host.Cmd{Op: op, Name: "mount.cifs", Stdin: l.credentials()}, words)
+	if err == nil {
+		return p.FinishCIFS(op+".attributes", fs)
+	}
+	if _, ran := host.ExitCode(err); !ran {
+		return nil, err
 	}
 	switch mountErrno(err) {
 	case unix.EACCES, unix.EPERM, unix.ENOKEY, unix.EKEYEXPIRED, unix.EKEYREVOKED, unix.EKEYREJECTED:
@@ -105,6 +113,46 @@ func MountCIFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS,
 		return nil, errs.E(errs.Invalid, "mount_options: %q: mount.cifs or the kernel refuses them (the kernel's log says which): %w", fs.Words, err)
 	}
 	return nil, errs.E(errs.Unavailable, "mount %s at %s: %w", fs.Source, p.path, err)
+}
+
+// FinishCIFS does the last step of MountCIFS again, which the end of the process may have prevented: properties of the mount
+// itself, such as noatime, mount.cifs passes over or refuses.
+func (p *Place) FinishCIFS(op string, fs NetFS) (*host.MountInfo, error) {
+	options, err := ParseOptions("mount_options", fs.Words)
+	if err != nil {
+		return nil, err
+	}
+	err = p.host.Do(op, func() error {
+		at, err := p.open()
+		if err != nil {
+			return err
+		}
+		defer at.Close()
+		return setAttributes(at, options, false)
+	})
+	if err != nil {
+		return nil, errs.E(errs.Internal, "%s: %s: mount options %q: %w", p.field, p.path, fs.Words, err)
+	}
+	m, err := p.Mounted()
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, p.notInTable()
+	}
+	return m, options.verify(p, m, fs.ReadOnly || options.ReadOnly)
+}
+
+// words are those for the file system, as they were given.
+func (o Options) words() (all []string) {
+	for _, d := range o.data {
+		if d.flag {
+			all = append(all, d.key)
+		} else {
+			all = append(all, d.key+"="+d.value)
+		}
+	}
+	return all
 }
 
 // errRefused is in the error about a login that the server does not let in.

@@ -42,29 +42,34 @@ func CheckNet(field string, options []string) error {
 // It is mounted hard, as is the default: a server that is away is waited for, and no write is lost. retry=0:
 // it is for our callers to try again.
 func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) (*host.MountInfo, error) {
-	m, err := p.mountNet(ctx, h, fs, "nfs", host.Cmd{Op: op, Name: "mount.nfs"}, []string{"retry=0"})
+	options, err := ParseOptions("mount_options", fs.Words)
+	if err != nil {
+		return nil, err
+	}
+	ro := fs.ReadOnly || options.ReadOnly
+	m, err := p.mountNet(ctx, h, fs.Source, "nfs", host.Cmd{Op: op, Name: "mount.nfs"}, withReadOnly(append([]string{"retry=0"}, fs.Words...), ro))
 	if _, ran := host.ExitCode(err); err != nil && ran {
 		if strings.Contains(err.Error(), "incorrect mount option") {
 			return nil, errs.E(errs.Invalid, "mount_options: %q: %w", fs.Words, err)
 		}
 		return nil, errs.E(errs.Unavailable, "mount %s at %s: %w", fs.Source, p.path, err)
 	}
-	return m, err
-}
-
-// mountNet runs a program that mounts, with options of ours before those that were asked for. That it says no is a
-// [host.ExitError].
-func (p *Place) mountNet(ctx context.Context, h *host.Host, fs NetFS, kind string, c host.Cmd, ours []string) (*host.MountInfo, error) {
-	options, err := ParseOptions("mount_options", fs.Words)
 	if err != nil {
 		return nil, err
 	}
-	ro := fs.ReadOnly || options.ReadOnly
-	words := append(ours, fs.Words...)
+	return m, options.verify(p, m, ro)
+}
+
+func withReadOnly(words []string, ro bool) []string {
 	if ro {
 		words = append(words, "ro")
 	}
-	c.Args, c.Timeout = []string{fs.Source, p.path, "-o", strings.Join(words, ",")}, netTimeout
+	return words
+}
+
+// mountNet runs a program that mounts. That it says no is a [host.ExitError].
+func (p *Place) mountNet(ctx context.Context, h *host.Host, source, kind string, c host.Cmd, words []string) (*host.MountInfo, error) {
+	c.Args, c.Timeout = []string{source, p.path, "-o", strings.Join(words, ",")}, netTimeout
 	if _, err := h.Run(ctx, c); err != nil {
 		return nil, err
 	}
@@ -75,10 +80,10 @@ func (p *Place) mountNet(ctx context.Context, h *host.Host, fs NetFS, kind strin
 	if m == nil {
 		return nil, p.notInTable()
 	}
-	if !IsNet(m, kind, fs.Source) {
-		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, fs.Source, m.Source, m.FsType)
+	if !IsNet(m, kind, source) {
+		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, source, m.Source, m.FsType)
 	}
-	return m, options.verify(p, m, ro)
+	return m, nil
 }
 
 // answerTimeout is how long a server has to answer. One that works does in milliseconds.

@@ -3,7 +3,7 @@
 # Usage: hack/e2e.sh [--smoke]     --smoke: only the scenarios for every change
 # A lab that it starts it takes down; one that is up already (DOZO_LAB_NAME, e2e by default) it leaves up, with
 # Dozo in it brought up to date. With DOZO_LAB_KERNEL=guest its nodes have kernels of their own, which
-# DOZO_E2E_DRIVER=lvm, synology (LUNs) and synology-nfs (shared folders) need.
+# DOZO_E2E_DRIVER=lvm, synology (LUNs), synology-nfs and synology-smb (shared folders) need.
 # docs/testing.md has the variables.
 set -eu
 cd "$(dirname "$0")/.."

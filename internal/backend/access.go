@@ -46,13 +46,19 @@ type ISCSITarget struct {
 
 // Mount is a file system that is there already, on a server, and is mounted by the network.
 type Mount struct {
-	Type    string   `json:"type"`              // "nfs"
-	Source  string   `json:"source"`            // "nas.example.org:/volume1/dz-data", with IPv6 addresses in brackets
+	Type    string   `json:"type"`              // "nfs", or "cifs", which needs a login in the secret that the node is given when it stages the volume
+	Source  string   `json:"source"`            // "nas.example.org:/volume1/dz-data", with IPv6 addresses in brackets; "//nas.example.org/dz-data", without
 	Options []string `json:"options,omitempty"` // that the server needs; those of the class come after them
 }
 
-// NFS is the one [Mount.Type] there is.
-const NFS = "nfs"
+// NFS and CIFS, which is Linux's name for SMB, are the types of [Mount].
+const (
+	NFS  = "nfs"
+	CIFS = "cifs"
+)
+
+// IsNetFS reports whether a type of file system is one that is on a server.
+func IsNetFS(kind string) bool { return kind == NFS || kind == CIFS }
 
 // Encryption says that what is on the device is encrypted on the node. The key is in the secret that
 // the node is given when it stages the volume.
@@ -176,19 +182,27 @@ func isServer(host string) bool {
 	return err == nil && a.Zone() == "" || servers.MatchString(host)
 }
 
-// sources are a server and a path on it, without what a mount option or another field of fstab begins with.
-var sources = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(/[^\x00-\x20\x7f,]*)$`)
+// sources are a server and a path or a share on it, without what a mount option or another field of fstab begins with.
+var (
+	sources = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(/[^\x00-\x20\x7f,]*)$`)
+	shares  = regexp.MustCompile(`^//([^/\\]+)/([^\x00-\x20\x7f,/\\]+)$`)
+)
 
 // maxSource bounds the source of a mount, in bytes.
 const maxSource = 1024
 
 func (m *Mount) check() error {
-	if m.Type != NFS {
-		return errs.E(errs.Invalid, "access.mount.type: %.40q; this build knows %q", m.Type, NFS)
+	form, says := sources, "server:/path"
+	switch m.Type {
+	case NFS:
+	case CIFS:
+		form, says = shares, "//server/share"
+	default:
+		return errs.E(errs.Invalid, "access.mount.type: %.40q; this build knows %q and %q", m.Type, NFS, CIFS)
 	}
-	parts := sources.FindStringSubmatch(m.Source)
+	parts := form.FindStringSubmatch(m.Source)
 	if parts == nil || len(m.Source) > maxSource || !isServer(strings.Trim(parts[1], "[]")) || slices.Contains(strings.Split(parts[2], "/"), "..") {
-		return errs.E(errs.Invalid, "access.mount.source: %.200q is not server:/path", m.Source)
+		return errs.E(errs.Invalid, "access.mount.source: %.200q is not %s", m.Source, says)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func TestAccessCheck(t *testing.T) {
 		`portals[1]: "nas"`:               target(func(t *ISCSITarget) { t.Portals = append(t.Portals, "nas") }),
 		`portals[0]: "a,b:3260"`:          target(func(t *ISCSITarget) { t.Portals[0] = "a,b:3260" }),
 		`portals[0]: "nas:0"`:             target(func(t *ISCSITarget) { t.Portals[0] = "nas:0" }),
-		"mount.type":                      MountAccess(Mount{Type: "cifs", Source: "nas:/v"}),
+		"mount.type":                      MountAccess(Mount{Type: "9p", Source: "nas:/v"}),
 		`"nas" is not server:/path`:       MountAccess(Mount{Type: NFS, Source: "nas"}),
 		`"-o:/v" is not server:/path`:     MountAccess(Mount{Type: NFS, Source: "-o:/v"}),
 		`"nas:/a/../b" is not`:            MountAccess(Mount{Type: NFS, Source: "nas:/a/../b"}),

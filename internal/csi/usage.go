@@ -58,9 +58,9 @@ func (u usage) fits(field string, r reach) error {
 	switch {
 	case r == asFolder && u.block:
 		return errs.E(errs.Unsupported, "%s.block: these volumes are file systems on a server and no devices; ask for volumeMode: Filesystem, or use a class whose volumes are devices", field)
-	case r == asFolder && u.fsType != "" && u.fsType != backend.NFS:
-		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are file systems on a server already; say nothing or %s (the class's %sfstype)", field, u.fsType, backend.NFS, foreignPrefix)
-	case r != asFolder && u.fsType == backend.NFS:
+	case r == asFolder && u.fsType != "" && !backend.IsNetFS(u.fsType):
+		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are file systems on a server already; say nothing, %s or %s (the class's %sfstype)", field, u.fsType, backend.NFS, backend.CIFS, foreignPrefix)
+	case r != asFolder && backend.IsNetFS(u.fsType):
 		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are devices, on which ext4, xfs or btrfs is made", field, u.fsType)
 	case !u.manyNodes, r == asFolder, r == asDevice && u.block:
 		return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/host/connect"
 	"github.com/dozo-dev/dozo/internal/host/crypt"
 	"github.com/dozo-dev/dozo/internal/host/fs"
+	"github.com/dozo-dev/dozo/internal/host/mnt"
 )
 
 // device is what a volume is used through on this node: the device that its storage gives, or what is
@@ -20,6 +21,10 @@ type device struct {
 }
 
 func (r StageRequest) checkSecrets() error {
+	if m := r.Access.Mount; m != nil && m.Type == backend.CIFS {
+		_, err := mnt.LoginFrom(r.Secrets)
+		return err
+	}
 	if err := connect.CheckSecrets(r.Access, r.Secrets); err != nil || r.Access.Encryption == nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,16 +58,40 @@ func (s *staging) mountNet(ctx context.Context) error {
 	}
 	m := s.rec.Access.Mount
 	backend.Progress(ctx, "mount "+m.Source)
-	_, err := mnt.MountNFS(ctx, s.node.host, "stage.mount", s.at, mnt.NetFS{
-		Source: m.Source, Words: slices.Concat(m.Options, s.rec.MountOptions), ReadOnly: s.rec.ReadOnly,
-	})
+	if m.Type == backend.CIFS {
+		return s.mountCIFS(ctx, s.netFS())
+	}
+	_, err := mnt.MountNFS(ctx, s.node.host, "stage.mount", s.at, s.netFS())
 	return err
+}
+
+func (s *staging) netFS() mnt.NetFS {
+	m := s.rec.Access.Mount
+	return mnt.NetFS{Source: m.Source, Words: slices.Concat(m.Options, s.rec.MountOptions), ReadOnly: s.rec.ReadOnly}
+}
+
+// mountCIFS mounts with the login in the secrets, which are kept nowhere.
+func (s *staging) mountCIFS(ctx context.Context, fs mnt.NetFS) error {
+	login, err := mnt.LoginFrom(s.r.Secrets)
+	if err != nil {
+		return err
+	}
+	server, _, _ := strings.Cut(strings.TrimPrefix(fs.Source, "//"), "/")
+	return s.node.logins.Do(ctx, server, login, func() error {
+		_, err := mnt.MountCIFS(ctx, s.node.host, "stage.mount", s.at, fs, login)
+		return err
+	})
 }
 
 // repeatNet finds at the staging path what is mounted from a server.
 func (s *staging) repeatNet(_ context.Context) error {
 	if !s.node.ours(s.found, s.rec) {
 		return errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s); it is left as it is", fieldStaging, s.rec.Staging, s.found.Source, s.found.FsType)
+	}
+	if s.rec.Access.Mount.Type == backend.CIFS {
+		if _, err := s.at.FinishCIFS("stage.mount.attributes", s.netFS()); err != nil {
+			return err
+		}
 	}
 	return s.node.save("stage.record", s.rec)
 }

@@ -25,6 +25,7 @@ type Node struct {
 	pools   *pool.Set
 	opts    Options
 	connect *connect.Connector
+	logins  *mnt.Logins
 	locks   *keylock.Locks // in this process, by volume
 	files   *host.LockFile // against other processes, by volume
 	log     *slog.Logger
@@ -50,7 +51,7 @@ type StageRequest struct {
 	MountOptions []string // as for mount(8)
 	MkfsOptions  []string
 	ReadOnly     bool              // every use of it on this node only reads
-	Secrets      map[string]string // of an encrypted volume: see package crypt; of a target that wants a login: see package iscsi
+	Secrets      map[string]string // of an encrypted volume: see package crypt; of a target that wants a login: see package iscsi; of a share by SMB: see package mnt
 }
 
 // PublishRequest asks for a staged volume to appear at a path.
@@ -91,6 +92,7 @@ func New(h *host.Host, pools *pool.Set, o Options) (*Node, error) {
 		log: o.Log, unlimited: make(chan struct{}, 1),
 		host: h, pools: pools, opts: o, files: files,
 		connect: connect.New(h, locals{pools}, connect.Options{StateDir: o.StateDir, Locks: files, Log: o.Log}),
+		logins:  mnt.NewLogins(time.Now),
 		locks:   keylock.New(time.Now),
 	}, nil
 }

@@ -259,7 +259,7 @@ func (n *Node) stageBlock(ctx context.Context, r StageRequest, rec *record) erro
 // its name is still the mount's.
 func (n *Node) ours(m *host.MountInfo, rec *record) bool {
 	if rec.Access.Mount != nil {
-		return mnt.IsNFS(m, rec.Access.Mount.Source)
+		return mnt.IsNet(m, rec.Access.Mount.Type, rec.Access.Mount.Source)
 	}
 	if rec.Device == "" {
 		return false

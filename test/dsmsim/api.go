@@ -48,6 +48,9 @@ func apis() map[string]api {
 	snapshots.max = 2
 	nfs := methods(map[string]func(*request) answer{"get": (*request).nfsGet, "set": (*request).nfsSet})
 	nfs.max = 3
+	smb := methods(map[string]func(*request) answer{"get": (*request).smbGet})
+	smb.max = 3
+	all["SYNO.Core.FileServ.SMB"] = smb
 	all["SYNO.Core.Share.Snapshot"], all["SYNO.Core.FileServ.NFS"] = snapshots, nfs
 	return all
 }

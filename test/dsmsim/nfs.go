@@ -64,7 +64,7 @@ func (r *request) rulesSave() answer {
 		return answer{code: codeBadRule}
 	}
 	f.Rules = rules
-	if err := r.sim.plane.SetFolder(f.folder()); err != nil {
+	if err := r.sim.plane.SetFolder(r.sim.folder(f)); err != nil {
 		return broken(err)
 	}
 	return answer{}

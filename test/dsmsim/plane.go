@@ -11,7 +11,7 @@ import (
 //
 // One with real data keeps images as files on a btrfs volume (cp --reflink is a snapshot), serves them with LIO as
 // iblock over loop devices (fileio does not grow), gives each backstore the identity in ExportedLUN, reads
-// sessions from tpgt_1/dynamic_sessions, and makes shares subvolumes with a qgroup limit, exported by knfsd.
+// sessions from tpgt_1/dynamic_sessions, and makes shares subvolumes with a qgroup limit, exported by knfsd and smbd.
 type Plane interface {
 	Images
 	Targets
@@ -72,7 +72,7 @@ func serial(uuid string) string { return strings.ReplaceAll(uuid, "-", "d") }
 // Session is an initiator that has logged in.
 type Session struct{ IQN, IP string }
 
-// Folders serves shares over NFS.
+// Folders serves shares over NFS and SMB.
 type Folders interface {
 	SetFolder(f Folder) error
 	CopyFolder(f Folder, from string) error // the folder or the snapshot of one
@@ -83,8 +83,16 @@ type Folders interface {
 type Folder struct {
 	ID      string // the share's name, or NAME@TIME
 	Volume  string
-	QuotaMB int64 // 0: none
-	Rules   []FolderRule
+	QuotaMB int64        // 0: none
+	Rules   []FolderRule // of NFS
+	Users   []FolderUser // whom it is served to by SMB
+	Hidden  bool         // from those who list the shares of SMB
+}
+
+// FolderUser is a user of SMB with a permission for a share.
+type FolderUser struct {
+	Name, Password string
+	ReadOnly       bool
 }
 
 // FolderRule is whom a share is served to.

@@ -2,6 +2,7 @@ package dsmsim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -15,8 +16,9 @@ const (
 	shareTimeForm = "GMT-07-2006.01.02-15.04.05"
 )
 
-func (f *share) folder() Folder {
-	d := Folder{ID: f.Name, Volume: f.Volume, QuotaMB: f.QuotaMB}
+// folder is a share as the plane has to serve it.
+func (s *Sim) folder(f *share) Folder {
+	d := Folder{ID: f.Name, Volume: f.Volume, QuotaMB: f.QuotaMB, Users: s.users(f), Hidden: f.Hidden}
 	for _, rule := range f.Rules {
 		d.Rules = append(d.Rules, FolderRule{Client: fmt.Sprint(rule["client"]), ReadOnly: rule["privilege"] == "ro",
 			RootSquash: fmt.Sprint(rule["root_squash"]), Async: rule["async"] == true, Insecure: rule["insecure"] == true})
@@ -33,6 +35,7 @@ type shareInfo struct {
 	COW        bool    `json:"enable_share_cow"`
 	RecycleBin bool    `json:"enable_recycle_bin"`
 	Quota      *int64  `json:"share_quota"`
+	Hidden     *bool   `json:"hidden"`
 }
 
 // newShare reads what create and clone have in common; the code says why it cannot be made.
@@ -42,7 +45,8 @@ func (r *request) newShare() (*share, shareInfo, int) {
 	if !ok || !r.decode("shareinfo", &info) {
 		return nil, info, 101
 	}
-	f := &share{Name: name, UUID: newUUID(), Volume: info.VolPath, Checksums: info.COW, RecycleBin: info.RecycleBin}
+	f := &share{Name: name, UUID: newUUID(), Volume: info.VolPath, Checksums: info.COW, RecycleBin: info.RecycleBin,
+		Hidden: info.Hidden != nil && *info.Hidden}
 	if info.Desc != nil {
 		f.Description = *info.Desc
 	}
@@ -66,7 +70,7 @@ func (r *request) shareCreate() answer {
 	if code != 0 {
 		return answer{code: code}
 	}
-	if err := r.sim.plane.SetFolder(f.folder()); err != nil {
+	if err := r.sim.plane.SetFolder(r.sim.folder(f)); err != nil {
 		return broken(err)
 	}
 	r.sim.state.Shares = append(r.sim.state.Shares, f)
@@ -95,7 +99,8 @@ func (r *request) shareClone() answer {
 	if r.sim.cfg.ForgetQuota {
 		f.QuotaMB = 0
 	}
-	if err := r.sim.plane.CopyFolder(f.folder(), source); err != nil {
+	r.sim.state.Permissions[f.Name] = maps.Clone(r.sim.state.Permissions[from.Name]) // assumed
+	if err := r.sim.plane.CopyFolder(r.sim.folder(f), source); err != nil {
 		return broken(err)
 	}
 	r.sim.state.Shares = append(r.sim.state.Shares, f)
@@ -163,7 +168,10 @@ func (r *request) shareSet() answer {
 	if v, _ := r.sim.volumeAt(f.Volume); info.Quota != nil && v.FileSystem == "btrfs" {
 		f.QuotaMB = *info.Quota
 	}
-	if err := r.sim.plane.SetFolder(f.folder()); err != nil {
+	if info.Hidden != nil {
+		f.Hidden = *info.Hidden
+	}
+	if err := r.sim.plane.SetFolder(r.sim.folder(f)); err != nil {
 		return broken(err)
 	}
 	return answer{data: map[string]any{"name": f.Name}}
@@ -181,10 +189,10 @@ func (r *request) renameShare(f *share, info shareInfo) int {
 	}
 	renamed := *f
 	renamed.Name = info.Name
-	if r.sim.plane.CopyFolder(renamed.folder(), f.Name) != nil || r.sim.plane.RemoveFolder(f.Name) != nil {
+	r.sim.state.Permissions[renamed.Name] = r.sim.state.Permissions[f.Name]
+	if r.sim.plane.CopyFolder(r.sim.folder(&renamed), f.Name) != nil || r.sim.plane.RemoveFolder(f.Name) != nil {
 		return 100
 	}
-	r.sim.state.Permissions[renamed.Name] = r.sim.state.Permissions[f.Name]
 	delete(r.sim.state.Permissions, f.Name)
 	f.Name = renamed.Name
 	return 0
@@ -269,46 +277,4 @@ func (r *request) shareSnapshotDelete() answer {
 		f.Snapshots = slices.Delete(f.Snapshots, i, i+1)
 	}
 	return answer{data: failed}
-}
-
-// permission is what one user or group may do.
-type permission struct {
-	Name     string `json:"name"`
-	ReadOnly bool   `json:"is_readonly"`
-	Writable bool   `json:"is_writable"`
-	Deny     bool   `json:"is_deny"`
-	Custom   bool   `json:"is_custom"`
-}
-
-func (r *request) permissionList() answer {
-	f := r.share("name")
-	if f == nil {
-		return answer{code: codeNoShare}
-	}
-	list := []any{}
-	for key, p := range r.sim.state.Permissions[f.Name] {
-		if key == r.text("user_group_type")+"/"+p.Name {
-			list = append(list, map[string]any{"name": p.Name, "is_readonly": p.ReadOnly, "is_writable": p.Writable, "is_deny": p.Deny,
-				"is_custom": p.Custom, "is_admin": false, "inherit": "-"})
-		}
-	}
-	return answer{data: map[string]any{"items": list, "total": len(list)}}
-}
-
-func (r *request) permissionSet() answer {
-	f := r.share("name")
-	var changed []permission
-	switch {
-	case f == nil:
-		return answer{code: codeNoShare}
-	case !r.decode("permissions", &changed):
-		return answer{code: 101}
-	}
-	if r.sim.state.Permissions[f.Name] == nil {
-		r.sim.state.Permissions[f.Name] = map[string]permission{}
-	}
-	for _, p := range changed {
-		r.sim.state.Permissions[f.Name][r.text("user_group_type")+"/"+p.Name] = p
-	}
-	return answer{}
 }

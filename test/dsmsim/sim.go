@@ -157,7 +157,7 @@ func (s *Sim) boot() error {
 		}
 	}
 	for _, f := range state.Shares {
-		if err := s.plane.SetFolder(f.folder()); err != nil {
+		if err := s.plane.SetFolder(s.folder(f)); err != nil {
 			return fmt.Errorf("export share %s: %w", f.Name, err)
 		}
 	}

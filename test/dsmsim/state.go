@@ -24,6 +24,7 @@ type state struct {
 	Failures    map[string][]time.Time // failed logins by address
 	Blocked     map[string]time.Time   // until when an address is
 	NFS         nfsSettings
+	NoSMB       bool                             // it is switched off
 	Permissions map[string]map[string]permission // of a share, by kind and name
 }
 
@@ -65,7 +66,7 @@ type target struct {
 type share struct {
 	Name, UUID, Volume, Description string
 	QuotaMB                         int64
-	Checksums, RecycleBin           bool
+	Checksums, RecycleBin, Hidden   bool
 	Rules                           []map[string]any
 	Snapshots                       []shareSnapshot
 }

@@ -140,6 +140,8 @@ func Drivers() map[string]Driver {
 		Can:           Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Outside: true},
 	}), "synology-nfs": synology(Driver{
 		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
+	}), "synology-smb": synology(Driver{
+		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
 	})}
 }
 
@@ -163,6 +165,7 @@ func synology(d Driver) Driver {
 			{"a record of an iSCSI target", []string{"find", "/host/etc/iscsi/nodes", "-type", "f"}},
 			{"a claim on an iSCSI target", []string{"find", "/host/var/lib/dozo/node", "-name", "*.iscsi"}},
 			{"an NFS mount", []string{"grep", " - nfs4 ", "/proc/1/mountinfo"}},
+			{"an SMB mount", []string{"grep", " - cifs ", "/proc/1/mountinfo"}},
 		},
 	}
 	return d

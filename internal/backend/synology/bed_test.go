@@ -46,7 +46,7 @@ func newBed(t testing.TB, cfg dsmsim.Config) *bed {
 	b.plane = &plane{Files: files}
 	cfg.Plane = b.plane
 	if cfg.Accounts == nil {
-		cfg.Accounts = []dsmsim.Account{{Name: "dozo", Password: password}}
+		cfg.Accounts = []dsmsim.Account{{Name: "dozo", Password: password}, {Name: "k8s", Guest: true}, {Name: "K9 s", Guest: true}}
 	}
 	b.sim, err = dsmsim.New(cfg)
 	fine(t, err)

@@ -84,7 +84,7 @@ func (b *Backend) otherProtocol(ctx context.Context, id backend.ID, err error) e
 		return look
 	}
 	if t.share != nil {
-		return errs.E(errs.Unsupported, "volume %s is the share %s: a LUN cannot be made of it, and shares have no snapshots here; clone it with protocol nfs", id, t.share.Name)
+		return errs.E(errs.Unsupported, "volume %s is the share %s: a LUN cannot be made of it, and shares have no snapshots here; clone it with protocol nfs or smb", id, t.share.Name)
 	}
 	return errs.E(errs.Unsupported, "volume %s is the LUN %s: a share cannot be made of it; clone it with protocol iscsi", id, t.lun.Name)
 }

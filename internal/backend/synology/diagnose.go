@@ -42,7 +42,7 @@ func Diagnose(ctx context.Context, c backend.Config) []Finding {
 	defer b.Close()
 	d.Backend = b
 	if d.entrance(ctx) {
-		for _, look := range []func(context.Context){d.sanManager, d.places, d.nfs, d.portals, d.others} {
+		for _, look := range []func(context.Context){d.sanManager, d.places, d.nfs, d.smb, d.portals, d.others} {
 			look(ctx)
 		}
 	}
@@ -117,7 +117,7 @@ func remedy(code int) string {
 // sanManager is about LUNs and targets, and how many there can be.
 func (d *diagnosis) sanManager(ctx context.Context) {
 	worst := Bad
-	if d.opts.protocol == nfs {
+	if isShared(d.opts.protocol) {
 		worst = Warning
 	}
 	luns, err := d.nas.LUNs(ctx)
@@ -221,6 +221,24 @@ func (d *diagnosis) nfs(ctx context.Context) {
 		d.add("NFS", Warning, "is on with version 3 only; version 4.1 locks files better: Control Panel, File Services, NFS, maximum protocol")
 	default:
 		d.add("NFS", Good, "is on, up to version %d.%d", n.Major, n.Minor)
+	}
+}
+
+// smb is about the service for shares by SMB, which is looked at where it is used.
+func (d *diagnosis) smb(ctx context.Context) {
+	if d.opts.protocol != smb && len(d.opts.users) == 0 {
+		return
+	}
+	s, err := d.nas.SMB(ctx)
+	switch {
+	case err != nil:
+		d.fail("SMB", err)
+	case !bool(s.Enabled):
+		d.add("SMB", Bad, "is off: switch it on in Control Panel, File Services, SMB")
+	case len(d.opts.users) == 0:
+		d.add("SMB", Warning, "is on; each class has to name the users that nodes log in as (users), since the pool does not")
+	default:
+		d.add("SMB", Good, "is on; shares are served to %s while nodes have them", strings.Join(d.opts.users, ", "))
 	}
 }
 

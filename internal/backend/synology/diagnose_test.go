@@ -80,6 +80,9 @@ func TestDiagnose(t *testing.T) {
 		"NFS":               {want: "NFS ok: up to version 4.1"},
 		"NFS off":           {arrange: noNFS, want: "NFS warning: File Services"},
 		"NFS off, needed":   {arrange: noNFS, config: option("protocol", "nfs"), want: "NFS wrong: File Services"},
+		"SMB":               {config: smbFor("k8s"), want: "SMB ok: served to k8s"},
+		"SMB for nobody":    {config: smbFor(""), want: "SMB warning: each class"},
+		"SMB off":           {arrange: noSMB, config: smbFor("k8s"), want: "SMB wrong: File Services"},
 		"portal":            {want: "portals ok: 127.0.0.1:3260 is the NAS's"},
 		"another's portal":  {config: func(c *backend.Config) { c.Options["portals"] = "127.0.0.9" }, want: "portals warning: none of the NAS's addresses (127.0.0.1)"},
 		"unknown portal":    {config: func(c *backend.Config) { c.Options["portals"] = "nas.invalid" }, want: "portals warning: finds no address"},
@@ -136,3 +139,9 @@ func theirs(b *bed) {
 
 // noNFS is a NAS whose administrator has switched it off.
 func noNFS(b *bed) { fine(b.t, b.sim.SetNFS(false)) }
+
+func noSMB(b *bed) { fine(b.t, b.sim.SetSMB(false)) }
+
+func smbFor(users string) func(*backend.Config) {
+	return func(c *backend.Config) { c.Options["protocol"], c.Options["users"] = "smb", users }
+}

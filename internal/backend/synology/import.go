@@ -58,7 +58,7 @@ func (b *Backend) candidate(ctx context.Context, from string, r backend.Request)
 	}
 	t = thing{mark: mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(r.ID), Name: r.Name, From: from}}
 	look, find := b.lunToImport, b.findLUN
-	if b.protocol(r.Parameters) == nfs {
+	if isShared(b.protocol(r.Parameters)) {
 		look, find = b.shareToImport, b.findShare
 	}
 	if _, err := find(ctx, r.ID); errors.Is(err, errStranger) {
@@ -77,7 +77,7 @@ func (b *Backend) candidate(ctx context.Context, from string, r backend.Request)
 func (b *Backend) renamed(t thing) thing {
 	if t.share != nil {
 		s := *t.share
-		s.Name, s.Description = b.shareName(backend.ID(t.mark.ID)), t.mark.text()
+		s.Name, s.Description, s.Hidden = b.shareName(backend.ID(t.mark.ID)), t.mark.text(), len(t.mark.Users) > 0
 		t.share = &s
 	}
 	return t
@@ -153,6 +153,9 @@ func (b *Backend) importable(l dsm.LUN) error {
 }
 
 func (b *Backend) shareToImport(ctx context.Context, t *thing, r backend.Request) error {
+	if err := b.admission(&t.mark, r, b.protocol(r.Parameters)); err != nil {
+		return err
+	}
 	s, err := b.shareCalled(ctx, t.mark.From)
 	if errs.Is(err, errs.NotFound) {
 		return errs.E(errs.NotFound, "importFrom: the NAS has no share %s", t.mark.From)
@@ -178,10 +181,7 @@ func (b *Backend) shareToImport(ctx context.Context, t *thing, r backend.Request
 		return errs.E(errs.Invalid, "importFrom: share %s is in %s, and pool %s is in %s; import it into a pool of that location", s.Name, s.VolumePath, b.pool, b.opts.location)
 	}
 	t.share = &s
-	t.mark.Size, t.mark.Sync, t.mark.Allow = int64(s.QuotaMB)*mib, r.Parameters["sync"] == "true", fields(r.Parameters["allow"])
-	if len(t.mark.Allow) == 0 {
-		t.mark.Allow = b.opts.allow
-	}
+	t.mark.Size = int64(s.QuotaMB) * mib
 	return nil
 }
 

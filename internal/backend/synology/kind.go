@@ -22,7 +22,11 @@ const KindName = "synology"
 const (
 	iscsi = "iscsi"
 	nfs   = "nfs"
+	smb   = "smb"
 )
+
+// isShared reports whether volumes that are reached so are shares.
+func isShared(protocol string) bool { return protocol == nfs || protocol == smb }
 
 // Keys of a pool's secret. Those of CHAP are Kubernetes' own: the node reads the same ones.
 const (
@@ -53,7 +57,7 @@ func Kind() backend.Kind {
 		MinSize:     mib,
 		MaxSize:     1 << 50,
 		Shares: func(options, parameters map[string]string) bool {
-			return cmp.Or(parameters["protocol"], options["protocol"]) == nfs
+			return isShared(cmp.Or(parameters["protocol"], options["protocol"]))
 		},
 		Mask: func(map[string]string) backend.Mask {
 			return backend.Mask{Expander: true, Cloner: true, Snapshotter: true, Attacher: true, Checker: true, Gauger: true, Importer: true}
@@ -75,13 +79,14 @@ func poolOptions() []backend.Parameter {
 		{Name: "ca", Default: "", Help: "certificates in PEM format that signed the NAS's, in place of the system's; may also be " + keyCA + " in the secret"},
 		{Name: "fingerprint", Default: "", Help: "SHA-256 of the NAS's own certificate, in place of ca: its certificate is trusted, whatever name is in it"},
 		{Name: "deviceName", Default: "dozo", Help: "the name that the token " + keyDevice + " was given under"},
-		{Name: "protocol", Default: iscsi, Check: backend.OneOf(iscsi, nfs), Help: "what volumes are if the class does not say: iscsi for LUNs, nfs for shared folders, which many nodes can write to"},
+		{Name: "protocol", Default: iscsi, Check: backend.OneOf(iscsi, nfs, smb), Help: "what volumes are if the class does not say: iscsi for LUNs, nfs or smb for shared folders, which many nodes can write to"},
 		{Name: "location", Default: "", Check: isLocation, Help: "the volume of the NAS to use, such as /volume1 (default: for each new volume the one with most room)"},
 		{Name: "portals", Default: "", Check: isPortals, Help: "addresses of the NAS for iSCSI, host or host:port, with commas between them; with several, disks are multipath (default: the host in url)"},
-		{Name: "server", Default: "", Check: isHost, Help: "address of the NAS for NFS (default: the host in url)"},
+		{Name: "server", Default: "", Check: isHost, Help: "address of the NAS for NFS and SMB (default: the host in url)"},
 		{Name: "targets", Default: "node", Check: backend.OneOf("node", "volume"),
 			Help: "node: each node reaches its LUNs by a target of its own; volume: by a target for each LUN, of which a NAS allows few"},
 		{Name: "allow", Default: "", Check: isNetworks, Help: "networks of the nodes, such as 10.0.0.0/24, to which shares are served while attached, with commas between them (default: just the addresses of the node)"},
+		{Name: "users", Default: "", Check: isUsers, Help: "users of DSM to whom shares are served by SMB while attached, with commas between them: those in the Secrets of nodes; best not of the group administrators, who may always"},
 		{Name: "clusterID", Default: "", Check: isClusterID, Help: "what tells this cluster from others that use the same NAS: letters, digits and -; never change it, or the volumes are somebody else's"},
 	}
 }
@@ -89,7 +94,7 @@ func poolOptions() []backend.Parameter {
 func classParameters() []backend.Parameter {
 	yesNo := backend.OneOf("true", "false")
 	return []backend.Parameter{
-		{Name: "protocol", Default: "", Check: backend.OneOf("", iscsi, nfs), Help: "iscsi for a LUN, nfs for a shared folder (default: the pool's)"},
+		{Name: "protocol", Default: "", Check: backend.OneOf("", iscsi, nfs, smb), Help: "iscsi for a LUN, nfs or smb for a shared folder (default: the pool's)"},
 		{Name: "location", Default: "", Check: isLocation, Help: "the volume of the NAS, such as /volume1 (default: the pool's)"},
 		{Name: "type", Default: "thin", Check: backend.OneOf("thin", "thick", dsm.TypeThin, dsm.TypeThick, dsm.TypeThinExt4, dsm.TypeThickExt4),
 			Help: "of a LUN: thin takes room as it is written to, thick has it from the start; snapshots and clones are of thin ones on btrfs (BLUN, BLUN_THICK, THIN and FILE, DSM's own words, will do too)"},
@@ -98,6 +103,7 @@ func classParameters() []backend.Parameter {
 			Help: "true: what a pod has flushed is on the NAS's disks, and outlives a power cut of the NAS; false, DSM's own default, is faster: it is in the NAS's memory (a LUN's cache flushes, a share's async)"},
 		{Name: "quota", Default: "true", Check: yesNo, Help: "of a share: it cannot have more than its size; false where the volume is ext4, which has no quotas of shares"},
 		{Name: "allow", Default: "", Check: isNetworks, Help: "of a share: as the pool's option (default: the pool's)"},
+		{Name: "users", Default: "", Check: isUsers, Help: "of a share by SMB: as the pool's option (default: the pool's)"},
 		{Name: "recycleBin", Default: "false", Check: yesNo, Help: "of a share: deleted files go to #recycle, and take room until somebody empties it"},
 		{Name: "checksum", Default: "false", Check: yesNo, Help: "of a share on btrfs: data has checksums, which makes small writes slower; cannot be changed later"},
 	}
@@ -110,9 +116,10 @@ type options struct {
 	protocol  string
 	location  string
 	portals   []string
-	server    string // as in the source of a mount
+	server    string // as in the source of a mount by NFS
 	perVolume bool
 	allow     []string
+	users     []string
 	cluster   string
 }
 
@@ -121,7 +128,7 @@ func read(c backend.Config) (options, error) {
 	secret := func(key string) string { return string(c.Secrets[key]) }
 	o := options{
 		protocol: c.Options["protocol"], location: c.Options["location"], perVolume: c.Options["targets"] == "volume",
-		allow: fields(c.Options["allow"]), cluster: c.Options["clusterID"],
+		allow: fields(c.Options["allow"]), users: names(c.Options["users"]), cluster: c.Options["clusterID"],
 		dsm: dsm.Config{URL: c.Options["url"], CA: []byte(c.Options["ca"]), Fingerprint: c.Options["fingerprint"], Credentials: dsm.Credentials{
 			Account: secret(keyUsername), Password: dsm.NewSecret(secret(keyPassword)),
 			Device: dsm.NewSecret(secret(keyDevice)), DeviceName: c.Options["deviceName"],
@@ -180,6 +187,16 @@ func fields(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
 }
 
+// names splits a list at commas.
+func names(list string) (all []string) {
+	for n := range strings.SplitSeq(list, ",") {
+		if n = strings.TrimSpace(n); n != "" {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
 // withPort completes a portal.
 func withPort(p string) string {
 	if _, _, err := net.SplitHostPort(p); err == nil {
@@ -233,6 +250,18 @@ func isPortals(v string) error {
 	}
 	wwid := dsm.WWID("00000000-0000-0000-0000-000000000000")
 	return backend.ISCSIAccess(wwid, &backend.ISCSITarget{IQN: iqnPrefix + "x", Portals: portals}).Check()
+}
+
+// userForm is that of DSM's users, which is the same for SMB: at most 64 characters, few of them special.
+var userForm = regexp.MustCompile(`^[^\x00-\x1f\x7f"/\\\[\]:;|=,+*?<>@%]{1,64}$`)
+
+func isUsers(v string) error {
+	for _, n := range names(v) {
+		if !userForm.MatchString(n) {
+			return fmt.Errorf("%.80q is not the name of a user of DSM itself (those of a domain cannot be given permission here)", n)
+		}
+	}
+	return nil
 }
 
 func isNetworks(v string) error {

@@ -33,7 +33,7 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, value, words string }{
 		{"url", "", "https"}, {"url", "http://nas:5000", "https"}, {"url", "https://u:p@nas:5001", "more than"}, {"url", "https://nas\x7f", "none"},
-		{"fingerprint", "xx", "SHA-256"}, {"ca", "no certificate", "PEM"}, {"protocol", "smb", "none of"}, {"location", "volume1", "/volume1"},
+		{"fingerprint", "xx", "SHA-256"}, {"ca", "no certificate", "PEM"}, {"protocol", "nvme", "none of"}, {"users", "k8s,WORK\\k8s", "user of DSM"}, {"location", "volume1", "/volume1"},
 		{"portals", "10.0.0.1:0", "host:port"}, {"portals", "a b;c", "host:port"}, {"server", "a/b", "server:/path"}, {"targets", "pool", "none of"},
 		{"allow", "10.0.0.0/33", "network"}, {"allow", "*", "network"}, {"clusterID", "a b", "letters"}, {"colour", "red", "unknown"},
 	} {
@@ -66,10 +66,10 @@ func TestDownAtStart(t *testing.T) {
 func TestGrowsAfterRestart(t *testing.T) {
 	t.Parallel()
 	const gib = 1 << 30
-	for _, protocol := range []string{"iscsi", "nfs"} {
+	for _, protocol := range []string{"iscsi", "nfs", "smb"} {
 		for _, method := range []string{"set", "get"} {
 			b := newBed(t, dsmsim.Config{Dir: t.TempDir()})
-			p, ctx := b.open(map[string]string{"protocol": protocol}), t.Context()
+			p, ctx := b.open(map[string]string{"protocol": protocol, "users": "k8s"}), t.Context()
 			v := b.create(p, "a", sized(10*gib))
 			before := b.attach(p, v.ID, node)
 			b.faults(dsmsim.Fault{Method: method, Action: dsmsim.Reboot, Times: 1})

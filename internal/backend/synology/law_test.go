@@ -137,3 +137,11 @@ func TestLawOfSharesOnExt4(t *testing.T) {
 	h.Elected = true
 	backendtest.Run(t, h)
 }
+
+// TestLawOfSMBShares has them for a user who has permission while somebody is attached.
+func TestLawOfSMBShares(t *testing.T) {
+	t.Parallel()
+	h := harness(dsmsim.Config{ForgetQuota: true}, map[string]string{"protocol": "smb", "users": "k8s"}, nil, noSnapshots)
+	h.Elected = true
+	backendtest.Run(t, h)
+}

@@ -28,6 +28,7 @@ type mark struct {
 	Quota    string              `json:"quota,omitempty"` // "none": a share without; its size is just a number then
 	Sync     bool                `json:"sync,omitempty"`  // of a share: writes are on disk before they are answered
 	Allow    []string            `json:"allow,omitempty"` // networks that are admitted in place of nodes' addresses
+	Users    []string            `json:"users,omitempty"` // of a share by SMB, who is served; empty: it is one by NFS
 	Admitted map[string]admitted `json:"nodes,omitempty"` // nodes that a share is attached to
 	From     string              `json:"from,omitempty"`  // what it was called before it was imported
 }
@@ -68,6 +69,17 @@ func parseMark(description string) (mark, bool) {
 		m.Name = m.ID
 	}
 	return m, true
+}
+
+// protocol is by what a volume with the mark is reached.
+func (t thing) protocol() string {
+	switch {
+	case t.share == nil:
+		return iscsi
+	case len(t.mark.Users) > 0:
+		return smb
+	}
+	return nfs
 }
 
 // with returns the mark with a node admitted.

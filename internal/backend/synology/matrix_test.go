@@ -192,7 +192,7 @@ func killed(t *testing.T, op operation, n int, finish bool) {
 			fine(t, p.DeleteSnapshot(t.Context(), id))
 			fine(t, p.Delete(t.Context(), id))
 		}
-		for _, id := range []backend.ID{"a", "m", "f", "g"} {
+		for _, id := range []backend.ID{"a", "m", "f", "g", "h", "i"} {
 			fine(t, p.Detach(t.Context(), id, "n1"))
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // operation is one method of the backend in one of its cases, on a NAS with LUN volume "a" that has snapshot "s", attached LUN
-// volume "m", share volume "f", attached share volume "g", and LUN "old" and share "old", which are not Dozo's.
+// volume "m", share volumes by NFS "f" and by SMB "h", attached ones "g" and "i", and LUN "old" and share "old", which are not Dozo's.
 type operation struct {
 	name string
 	do   func(context.Context, *synology.Backend) error
@@ -26,12 +26,15 @@ type operation struct {
 
 var shared = with("protocol", "nfs")
 
+// bySMB is for two users, whose names DSM writes otherwise.
+func bySMB(r *backend.Request) { r.Parameters["protocol"], r.Parameters["users"] = "smb", "k8s, k9 s" }
+
 func operations() []operation { return slices.Concat(asking, changingLUNs(), changingShares()) }
 
 var asking = []operation{
 	{name: "Get LUN", do: func(c context.Context, p *synology.Backend) error { _, err := p.Get(c, "a"); return err }},
 	{name: "Get share", do: func(c context.Context, p *synology.Backend) error { _, err := p.Get(c, "f"); return err }},
-	{name: "List", do: func(c context.Context, p *synology.Backend) error { return counted(p.List(c), 5) }},
+	{name: "List", do: func(c context.Context, p *synology.Backend) error { return counted(p.List(c), 7) }},
 	{name: "Capacity", do: func(c context.Context, p *synology.Backend) error { _, err := p.Capacity(c, ""); return err }},
 	{name: "Gauges", do: func(c context.Context, p *synology.Backend) error { _, err := p.Gauges(c); return err }},
 	{name: "Check", do: func(c context.Context, p *synology.Backend) error { _, err := p.Check(c, "a"); return err }},
@@ -41,6 +44,7 @@ var asking = []operation{
 	{name: "Create LUN again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Create(c, request("a")); return err }},
 	{name: "Attach LUN again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "m", node); return err }},
 	{name: "Attach share again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "g", node); return err }},
+	{name: "Attach SMB share again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "i", node); return err }},
 }
 
 func counted[T any](seq func(func(T, error) bool), want int) (err error) {
@@ -152,6 +156,11 @@ func changingShares() []operation {
 		attaches("Attach share", "f"),
 		detaches("Detach share", "g", "n1"),
 		imports("Import share", shared),
+		makes("Create SMB share", 4<<20, bySMB),
+		makes("Clone SMB share", 8<<20, bySMB, of(backend.Source{Volume: "h"})),
+		attaches("Attach SMB share", "h"),
+		detaches("Detach SMB share", "i", "n1"),
+		detaches("Detach SMB share of all", "i", ""),
 	}
 }
 
@@ -171,9 +180,11 @@ func furnishedWith(t testing.TB, cfg dsmsim.Config) (*bed, *synology.Backend) {
 	}
 	b.create(p, "f", shared)
 	b.create(p, "g", shared)
+	b.create(p, "h", bySMB)
+	b.create(p, "i", bySMB)
 	_, err := p.CreateSnapshot(ctx, backend.SnapshotRequest{ID: "s", Name: "s", Source: "a"})
 	fine(t, err)
-	for _, id := range []backend.ID{"m", "g"} {
+	for _, id := range []backend.ID{"m", "g", "i"} {
 		_, err := p.Attach(ctx, id, node)
 		fine(t, err)
 	}

@@ -29,6 +29,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if has, ok := t.mark.Admitted[r.Node]; ok && has.ReadOnly != r.ReadOnly {
 		return backend.Access{}, admittedOtherwise("share "+t.share.Name, r.Node, has.ReadOnly)
 	}
+	if t.protocol() == smb {
+		return b.shareAccess(t), b.attachUsers(ctx, t, r)
+	}
 	rules, err := b.nas.NFSRules(ctx, t.share.Name)
 	if err != nil {
 		return backend.Access{}, err
@@ -51,7 +54,7 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 	if err := b.setRules(ctx, t.share.Name, rules, append(theirs, ourRules(t.mark)...)); err != nil {
 		return backend.Access{}, err
 	}
-	return b.shareAccess(*t.share), nil
+	return b.shareAccess(t), nil
 }
 
 // dropFormer takes away the rules of addresses that nodes had, and have not by the next mark, as long as the mark says whose
@@ -82,6 +85,9 @@ func (b *Backend) detachShare(ctx context.Context, id backend.ID, node string) e
 	m := t.mark.without(node)
 	if len(m.Admitted) == len(t.mark.Admitted) {
 		return nil
+	}
+	if t.protocol() == smb {
+		return b.detachUsers(ctx, t, m)
 	}
 	rules, err := b.nas.NFSRules(ctx, t.share.Name)
 	if err != nil {

@@ -3,6 +3,7 @@ package synology
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
@@ -17,16 +18,18 @@ func shareSize(s dsm.Share, m mark) int64 {
 	return int64(s.QuotaMB) * mib
 }
 
-func (b *Backend) shareAccess(s dsm.Share) backend.Access {
-	return backend.MountAccess(backend.Mount{Type: backend.NFS, Source: b.opts.server + ":" + s.VolumePath + "/" + s.Name})
+func (b *Backend) shareAccess(t thing) backend.Access {
+	if t.protocol() == smb {
+		return backend.MountAccess(backend.Mount{Type: backend.CIFS, Source: "//" + strings.Trim(b.opts.server, "[]") + "/" + t.share.Name})
+	}
+	return backend.MountAccess(backend.Mount{Type: backend.NFS, Source: b.opts.server + ":" + t.share.VolumePath + "/" + t.share.Name})
 }
 
 // makeShare creates a share, and looks its name up whatever the answer was.
-func (b *Backend) makeShare(ctx context.Context, r backend.Request) (backend.Volume, error) {
+func (b *Backend) makeShare(ctx context.Context, r backend.Request, protocol string) (backend.Volume, error) {
 	m := b.mark(r)
-	m.Sync = r.Parameters["sync"] == "true"
-	if m.Allow = fields(r.Parameters["allow"]); len(m.Allow) == 0 {
-		m.Allow = b.opts.allow
+	if err := b.admission(&m, r, protocol); err != nil {
+		return backend.Volume{}, err
 	}
 	if r.Parameters["quota"] == "false" {
 		m.Quota = noQuota
@@ -42,6 +45,24 @@ func (b *Backend) makeShare(ctx context.Context, r backend.Request) (backend.Vol
 	return backend.Volume{}, b.notMade(ctx, "share "+b.shareName(r.ID), r, err, look)
 }
 
+// admission puts into a mark how nodes are going to be admitted.
+func (b *Backend) admission(m *mark, r backend.Request, protocol string) error {
+	if protocol == smb {
+		if m.Users = names(r.Parameters["users"]); len(m.Users) == 0 {
+			m.Users = b.opts.users
+		}
+		if len(m.Users) == 0 {
+			return errs.E(errs.Invalid, "parameters[\"users\"], options[\"users\"]: missing: with protocol smb one has to name the users of DSM that nodes log in as")
+		}
+		return nil
+	}
+	m.Sync = r.Parameters["sync"] == "true"
+	if m.Allow = fields(r.Parameters["allow"]); len(m.Allow) == 0 {
+		m.Allow = b.opts.allow
+	}
+	return nil
+}
+
 // lost is about a share that was created, and does not have its description.
 func (b *Backend) lost(ctx context.Context, id backend.ID, m mark) error {
 	s, err := b.nas.Share(ctx, b.shareName(id))
@@ -53,7 +74,7 @@ func (b *Backend) lost(ctx context.Context, id backend.ID, m mark) error {
 
 // newShare asks for a share, blank or a clone, with its mark from the first.
 func (b *Backend) newShare(ctx context.Context, r backend.Request, m mark) error {
-	n := dsm.NewShare{Name: b.shareName(r.ID), Description: m.text(), Checksums: r.Parameters["checksum"] == "true", RecycleBin: r.Parameters["recycleBin"] == "true"}
+	n := dsm.NewShare{Name: b.shareName(r.ID), Description: m.text(), Checksums: r.Parameters["checksum"] == "true", RecycleBin: r.Parameters["recycleBin"] == "true", Hidden: len(m.Users) > 0}
 	if m.Quota != noQuota {
 		n.QuotaMB = r.Size / mib
 	}
@@ -113,7 +134,7 @@ func (b *Backend) finishShare(ctx context.Context, t thing, r backend.Request) (
 // this one is not known, and one that was cut off would cost us the volume, so the one before is put back then.
 func (b *Backend) setShare(ctx context.Context, s dsm.Share, m mark, quota int64) (dsm.Share, error) {
 	before := s
-	s.Description, s.QuotaMB = m.text(), dsm.Number(quota)
+	s.Description, s.QuotaMB, s.Hidden = m.text(), dsm.Number(quota), len(m.Users) > 0
 	refused := b.nas.SetShare(ctx, s.Name, s)
 	now, err := b.nas.Share(ctx, s.Name)
 	switch {

@@ -89,7 +89,7 @@ var errStranger = errors.New("its description does not say that it is of this po
 // find looks for a volume, first where the pool usually makes them. errs.NotFound if the NAS says of both that there is none.
 func (b *Backend) find(ctx context.Context, id backend.ID) (thing, error) {
 	look := []func(context.Context, backend.ID) (thing, error){b.findLUN, b.findShare}
-	if b.opts.protocol == nfs {
+	if isShared(b.opts.protocol) {
 		look[0], look[1] = look[1], look[0]
 	}
 	t, err := look[0](ctx, id)
@@ -105,7 +105,7 @@ func (b *Backend) find(ctx context.Context, id backend.ID) (thing, error) {
 // hasNoLUNs reports whether an error says that the NAS has no SAN Manager, where none is needed. In a pool of LUNs it is no
 // answer to whether there is one: somebody may have removed SAN Manager.
 func (b *Backend) hasNoLUNs(err error) bool {
-	return b.opts.protocol == nfs && errs.Is(err, errs.Unsupported)
+	return isShared(b.opts.protocol) && errs.Is(err, errs.Unsupported)
 }
 
 // lunsWithSnapshots are all of the NAS.
@@ -147,7 +147,7 @@ func (b *Backend) findShare(ctx context.Context, id backend.ID) (thing, error) {
 func (b *Backend) volume(t thing) backend.Volume {
 	v := backend.Volume{ID: backend.ID(t.mark.ID), Name: t.mark.Name, Source: t.mark.Source}
 	if t.share != nil {
-		v.Size, v.Access = shareSize(*t.share, t.mark), b.shareAccess(*t.share)
+		v.Size, v.Access = shareSize(*t.share, t.mark), b.shareAccess(t)
 		return v
 	}
 	v.Size, v.Access = int64(t.lun.Size), backend.ISCSIAccess(dsm.WWID(t.lun.UUID), nil)
@@ -206,14 +206,14 @@ func (b *Backend) Create(ctx context.Context, r backend.Request) (backend.Volume
 	protocol := b.protocol(r.Parameters)
 	t, err := b.find(ctx, r.ID)
 	switch {
-	case err == nil && (t.share != nil) != (protocol == nfs):
+	case err == nil && t.protocol() != protocol:
 		return backend.Volume{}, errs.E(errs.Exists, "name %q: a volume exists that is not reached by %s, as parameters[\"protocol\"] asks; choose another name", r.Name, protocol)
 	case err != nil && !errs.Is(err, errs.NotFound):
 		return backend.Volume{}, err
-	case protocol == nfs && err == nil:
+	case isShared(protocol) && err == nil:
 		return b.finishShare(ctx, t, r)
-	case protocol == nfs:
-		return b.makeShare(ctx, r)
+	case isShared(protocol):
+		return b.makeShare(ctx, r, protocol)
 	case err == nil:
 		if v, err := b.finishLUN(ctx, t, r); !errs.Is(err, errs.NotFound) {
 			return v, err

@@ -3,7 +3,6 @@ package mnt
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +22,15 @@ type NetFS struct {
 // netTimeout bounds the mount of a file system on a server.
 const netTimeout = 45 * time.Second
 
-// CheckNet returns errs.Invalid for options that would make another server's file system of it.
+// CheckNet returns errs.Invalid for options that would make another server's file system of it, or say who logs in, which
+// everybody could read then.
 func CheckNet(field string, options []string) error {
 	for _, o := range options {
 		switch key, _, _ := strings.Cut(o, "="); key {
-		case "addr", "mountaddr", "mounthost", "mountport", "port":
-			return errs.E(errs.Invalid, "%s: %.80q: names another server; the volume is on its own", field, o)
+		case "addr", "ip", "mountaddr", "mounthost", "mountport", "port", "unc", "target", "path", "prefixpath":
+			return errs.E(errs.Invalid, "%s: %.80q: names another server, or something else on it; the volume is on its own", field, o)
+		case "username", "pass", "password", "password2", "cred", "credentials", "dom", "domain", "workgroup", "guest", "multiuser", "cruid":
+			return errs.E(errs.Invalid, "%s: %s: who logs in is said by the Secret alone (%s, %s, %s)", field, key, SecretUser, SecretPassword, SecretDomain)
 		}
 	}
 	return nil
@@ -45,11 +47,7 @@ func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) 
 		return nil, err
 	}
 	ro := fs.ReadOnly || options.ReadOnly
-	words := append([]string{"retry=0"}, fs.Words...)
-	if ro {
-		words = append(words, "ro")
-	}
-	_, err = h.Run(ctx, host.Cmd{Op: op, Name: "mount.nfs", Args: []string{fs.Source, p.path, "-o", strings.Join(words, ",")}, Timeout: netTimeout})
+	m, err := p.mountNet(ctx, h, fs.Source, "nfs", host.Cmd{Op: op, Name: "mount.nfs"}, withReadOnly(append([]string{"retry=0"}, fs.Words...), ro))
 	if _, ran := host.ExitCode(err); err != nil && ran {
 		if strings.Contains(err.Error(), "incorrect mount option") {
 			return nil, errs.E(errs.Invalid, "mount_options: %q: %w", fs.Words, err)
@@ -59,6 +57,22 @@ func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) 
 	if err != nil {
 		return nil, err
 	}
+	return m, options.verify(p, m, ro)
+}
+
+func withReadOnly(words []string, ro bool) []string {
+	if ro {
+		words = append(words, "ro")
+	}
+	return words
+}
+
+// mountNet runs a program that mounts. That it says no is a [host.ExitError].
+func (p *Place) mountNet(ctx context.Context, h *host.Host, source, kind string, c host.Cmd, words []string) (*host.MountInfo, error) {
+	c.Args, c.Timeout = []string{source, p.path, "-o", strings.Join(words, ",")}, netTimeout
+	if _, err := h.Run(ctx, c); err != nil {
+		return nil, err
+	}
 	m, err := p.Mounted()
 	if err != nil {
 		return nil, err
@@ -66,10 +80,10 @@ func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) 
 	if m == nil {
 		return nil, p.notInTable()
 	}
-	if !IsNFS(m, fs.Source) {
-		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, fs.Source, m.Source, m.FsType)
+	if !IsNet(m, kind, source) {
+		return nil, errs.E(errs.Internal, "%s: %s was mounted and is %s (%s)", p.field, source, m.Source, m.FsType)
 	}
-	return m, options.verify(p, m, ro)
+	return m, nil
 }
 
 // answerTimeout is how long a server has to answer. One that works does in milliseconds.
@@ -90,8 +104,8 @@ func (p *Place) UseNet(ctx context.Context) (st unix.Statfs_t, err error) {
 	return st, nil
 }
 
-// IsNFS reports whether m is a mount of what is at a source.
-func IsNFS(m *host.MountInfo, source string) bool {
+// IsNet reports whether m is a mount of what is at a source, by a type as in a backend.Mount.
+func IsNet(m *host.MountInfo, kind, source string) bool {
 	plain := func(s string) string { return strings.TrimRight(s, "/") }
-	return slices.Contains([]string{"nfs", "nfs4"}, m.FsType) && plain(m.Source) == plain(source)
+	return (m.FsType == kind || kind == "nfs" && m.FsType == "nfs4") && plain(m.Source) == plain(source)
 }

@@ -2,6 +2,7 @@ package nas
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/knfsd"
+	"github.com/dozo-dev/dozo/test/dsmsim/smbd"
 )
 
 // folderPath is where a share is, or the snapshot of one, NAME@TIME.
@@ -23,7 +25,7 @@ func folderPath(volume, id string) string {
 	return filepath.Join(volume, id)
 }
 
-// SetFolder makes a share with its quota, and serves it to whom it is to be from now on.
+// SetFolder makes a share with its quota, and serves it by NFS and SMB to whom it is to be from now on.
 func (p *Plane) SetFolder(f dsmsim.Folder) error {
 	at := folderPath(f.Volume, f.ID)
 	if _, err := os.Lstat(at); err != nil {
@@ -53,7 +55,14 @@ func (p *Plane) SetFolder(f dsmsim.Folder) error {
 	for _, r := range rules {
 		e.Rules = append(e.Rules, exportRule(r))
 	}
-	return p.nfs.Set(e)
+	if err := p.nfs.Set(e); err != nil {
+		return err
+	}
+	share := smbd.Share{Name: f.ID, Path: at, Hidden: f.Hidden}
+	for _, u := range f.Users {
+		share.Users = append(share.Users, smbd.User(u))
+	}
+	return p.smb.Set(share)
 }
 
 // CopyFolder makes a folder of what another one is now; a snapshot is served to nobody and cannot be written.
@@ -82,7 +91,7 @@ func (p *Plane) RemoveFolder(id string) error {
 	if at == "" {
 		return nil
 	}
-	if err := p.nfs.Remove(at); err != nil {
+	if err := errors.Join(p.nfs.Remove(at), p.smb.Remove(id)); err != nil {
 		return err
 	}
 	_, err := run("btrfs", "subvolume", "delete", at)

@@ -1,5 +1,5 @@
 // Package nas is the [dsmsim.Plane] with real data, in a Linux of its own: LUNs are files on btrfs, served by LIO through loop
-// devices; shares are subvolumes with quotas, served by knfsd. What was said to be served stays so when the process ends, and is
+// devices; shares are subvolumes with quotas, served by knfsd and Samba's smbd. What was said to be served stays so when the process ends, and is
 // taken over by the next one.
 //
 // It needs root, configfs and the modules in [Modules]; of programs those in [Programs]. It takes the machine's only iSCSI
@@ -18,6 +18,7 @@ import (
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/knfsd"
 	"github.com/dozo-dev/dozo/test/dsmsim/lio"
+	"github.com/dozo-dev/dozo/test/dsmsim/smbd"
 )
 
 // Modules are those of the kernel that have to be loaded.
@@ -26,7 +27,12 @@ func Modules() []string {
 }
 
 // Programs are those that it calls.
-func Programs() []string { return []string{"btrfs", "losetup", "mkfs.btrfs"} }
+func Programs() []string {
+	return append([]string{"btrfs", "losetup", "mkfs.btrfs"}, smbd.Programs()...)
+}
+
+// smbDir is where smbd has its own things, which are gone with the machine.
+const smbDir = "/run/dsmsim-smbd"
 
 // Config says what the NAS is made of.
 type Config struct {
@@ -47,6 +53,7 @@ type Plane struct {
 	host *host.Host
 	lio  *lio.LIO
 	nfs  *knfsd.Server
+	smb  *smbd.Server
 
 	mu      sync.Mutex // of what follows, and of LIO, which the watch uses too
 	targets map[string]dsmsim.Export
@@ -62,7 +69,7 @@ var (
 
 // Open mounts the volumes, and makes those that are new. What is being served goes on.
 func Open(c Config) (*Plane, error) {
-	p := &Plane{cfg: c, host: host.New(), targets: map[string]dsmsim.Export{}, watched: make(chan struct{})}
+	p := &Plane{cfg: c, host: host.New(), smb: smbd.New(smbDir), targets: map[string]dsmsim.Export{}, watched: make(chan struct{})}
 	isNew := true
 	for _, v := range c.Volumes {
 		made, err := p.mount(v)
@@ -96,7 +103,7 @@ func (p *Plane) Abandon() error {
 func (p *Plane) PowerOff() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := p.nfs.Stop()
+	err := errors.Join(p.nfs.Stop(), p.smb.Stop())
 	for iqn := range p.targets {
 		err = errors.Join(err, p.lio.Remove(iqn))
 		delete(p.targets, iqn)
@@ -105,7 +112,7 @@ func (p *Plane) PowerOff() error {
 }
 
 // PowerOn serves again.
-func (p *Plane) PowerOn() error { return p.nfs.Start() }
+func (p *Plane) PowerOn() error { return errors.Join(p.nfs.Start(), p.smb.Start()) }
 
 // Close takes everything down and leaves the volumes' files.
 func (p *Plane) Close() error {

@@ -46,8 +46,11 @@ func (p *Plane) RemoveTarget(iqn string) error {
 	return p.release()
 }
 
-// Settle removes the targets that were not said, and what is in none.
+// Settle removes the targets and the shares of SMB that were not said, and what is in none.
 func (p *Plane) Settle() error {
+	if err := p.smb.Settle(); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	there, err := p.lio.Targets()

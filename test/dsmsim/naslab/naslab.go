@@ -1,5 +1,5 @@
 // Package naslab gives a Go test that runs in a guest of the lab a simulated Synology NAS with real data in the same
-// kernel: its Web API at an address of the loopback device, iSCSI at port 3260 and NFS at 2049 of any.
+// kernel: its Web API at an address of the loopback device, iSCSI at port 3260, NFS at 2049 and SMB at 445 of any.
 package naslab
 
 import (
@@ -17,6 +17,13 @@ const (
 	Password = "correct horse battery staple"
 )
 
+// The user of SMB, who is none of the administrators. The password is of what a line, or a list of mount options, may not
+// be taken to end at.
+const (
+	User         = "k8s"
+	UserPassword = `pass,word = "%'\ #x`
+)
+
 // Portal is where targets are.
 const Portal = "127.0.0.1:3260"
 
@@ -28,8 +35,8 @@ func Guest() lab.Guest {
 	return lab.Guest{
 		MemoryMiB: 768,
 		Disks:     []lab.Disk{{Size: volumeSize}},
-		Modules:   append(nas.Modules(), "iscsi_tcp", "sd_mod", "nfsv4"),
-		Programs:  append(nas.Programs(), "iscsid", "iscsiadm", "mkfs.ext4", "resize2fs", "mount.nfs"),
+		Modules:   append(nas.Modules(), "iscsi_tcp", "sd_mod", "nfsv4", "cifs", "cmac", "gcm", "ccm", "sha512_generic"),
+		Programs:  append(nas.Programs(), "iscsid", "iscsiadm", "mkfs.ext4", "resize2fs", "mount.nfs", "mount.cifs"),
 	}
 }
 
@@ -55,7 +62,7 @@ func Start(t testing.TB, cfg dsmsim.Config) *NAS {
 	}
 	cfg.Volumes = []dsmsim.Volume{{Path: "/volume1", FileSystem: "btrfs", Total: volumeSize}}
 	if cfg.Accounts == nil {
-		cfg.Accounts = []dsmsim.Account{{Name: Account, Password: Password}}
+		cfg.Accounts = []dsmsim.Account{{Name: Account, Password: Password}, {Name: User, Password: UserPassword, Guest: true}}
 	}
 	n := &NAS{t: t, cfg: cfg}
 	n.start("127.0.0.1:0")

@@ -85,6 +85,10 @@ func folders(t *testing.T, p dsmsim.Plane, volume string) {
 	twice(t, "make a folder", func() error { return p.SetFolder(f) })
 	f.QuotaMB, f.Rules = 0, []dsmsim.FolderRule{{Client: "*", RootSquash: "root"}, {Client: "10.0.0.0/8", RootSquash: "all_guest"}, {Client: "a.name", RootSquash: "admin"}}
 	twice(t, "change it", func() error { return p.SetFolder(f) })
+	f.Users = []dsmsim.FolderUser{{Name: "reader", Password: "read, only", ReadOnly: true}, {Name: "writer", Password: "right"}}
+	twice(t, "serve it to users", func() error { return p.SetFolder(f) })
+	f.Users = f.Users[1:]
+	twice(t, "serve it to fewer", func() error { return p.SetFolder(f) })
 	refused(t, "copying an absent folder", p.CopyFolder(dsmsim.Folder{ID: "copy", Volume: volume}, "absent"))
 	snapshot := dsmsim.Folder{ID: "law@GMT+00-2026.01.01-00.00.00", Volume: volume}
 	twice(t, "take a snapshot", func() error { return p.CopyFolder(snapshot, "law") })

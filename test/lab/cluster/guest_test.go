@@ -23,10 +23,10 @@ func testOwnKernel(t *testing.T, lab *Lab) {
 	if got := onNode(t, lab, "n1", "cat", "/proc/cpuinfo"); !strings.Contains(got, "User Mode Linux") {
 		t.Errorf("the kernel is another one: %s", got)
 	}
-	for _, module := range []string{"dm_thin_pool", "dm_raid", "dm_crypt", "drbd", "iscsi_tcp", "nfs", "rbd"} {
+	for _, module := range []string{"dm_thin_pool", "dm_raid", "dm_crypt", "drbd", "iscsi_tcp", "nfs", "cifs", "rbd"} {
 		onNode(t, lab, "n1", "modprobe", module)
 	}
-	for _, program := range []string{"lvs", "cryptsetup", "mkfs.xfs", "mkfs.btrfs", "mkfs.ext4", "iscsiadm", "mount.nfs"} {
+	for _, program := range []string{"lvs", "cryptsetup", "mkfs.xfs", "mkfs.btrfs", "mkfs.ext4", "iscsiadm", "mount.nfs", "mount.cifs"} {
 		onNode(t, lab, "n1", "which", program)
 	}
 	if _, err := tryOnNode(t, lab, "n1", "touch", "/host/etc/dozo-lab-was-here"); err == nil {

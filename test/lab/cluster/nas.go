@@ -26,6 +26,7 @@ func nasSpec() nodeSpec { return nodeSpec{Name: "nas"} }
 
 const (
 	nasAccount   = "dozo"
+	nasUser      = "k8s" // of SMB
 	nasPort      = "5001"
 	nasMemoryMiB = 1024
 	nasDisk      = 64 << 30 // bytes of /volume1; the file is sparse
@@ -38,6 +39,7 @@ const (
 	nasProgram  = "dsmsim"
 	nasPassword = "password"
 	nasCHAP     = "chap" // what nodes prove themselves with to its targets
+	nasSMB      = "smb"  // and what they log in with to mount its shares by SMB
 	nasState    = "dsm"  // the simulator's own directory
 	nasLog      = "dsmsim.log"
 	nasFaults   = "faults.json" // read at the start, and on SIGHUP
@@ -49,6 +51,7 @@ type NAS struct {
 	Account, Password string
 	CA                string // the file of its certificate
 	CHAP              string // the password that its targets are to ask of nodes
+	SMB               string // the password of its user of SMB
 }
 
 // NAS returns how the running lab's NAS is reached.
@@ -66,8 +69,12 @@ func (l *Lab) NAS() (NAS, error) {
 		return NAS{}, err
 	}
 	chap, err := os.ReadFile(filepath.Join(dir, nasCHAP))
+	if err != nil {
+		return NAS{}, err
+	}
+	smb, err := os.ReadFile(filepath.Join(dir, nasSMB))
 	return NAS{URL: "https://" + net.JoinHostPort(nasSpec().address(), nasPort), Account: nasAccount, Password: string(password),
-		CA: filepath.Join(dir, nasState, "cert.pem"), CHAP: string(chap)}, err
+		CA: filepath.Join(dir, nasState, "cert.pem"), CHAP: string(chap), SMB: string(smb)}, err
 }
 
 // Contents is what the running lab's NAS has, see [dsmsim.Contents].
@@ -78,10 +85,11 @@ func (l *Lab) Contents() ([]string, error) {
 	return dsmsim.Contents(filepath.Join(l.node(nasSpec().Name), nasState))
 }
 
-// The Secrets that synology-values.yaml names.
+// The Secrets that synology-values.yaml and the like name.
 const (
 	nasLoginSecret = "nas-login" // of the controller
 	nasNodeSecret  = "nas-chap"  // of nodes, which do not get the account
+	nasSMBSecret   = "nas-smb"   // the same, for shares by SMB
 )
 
 // secrets is the manifest of the Secrets that a user of the NAS makes, as a list in JSON.
@@ -94,7 +102,8 @@ func (n NAS) secrets(ca []byte) ([]byte, error) {
 			"metadata": map[string]string{"name": name, "namespace": installNamespace}}
 	}
 	return json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List",
-		"items": []any{secret(nasLoginSecret, login), secret(nasNodeSecret, chap)}})
+		"items": []any{secret(nasLoginSecret, login), secret(nasNodeSecret, chap),
+			secret(nasSMBSecret, map[string]string{"username": nasUser, "password": n.SMB})}})
 }
 
 // applySecrets makes them in the cluster.
@@ -120,7 +129,7 @@ func (l *Lab) prepareNAS(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(dir, nasState), 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{nasPassword, nasCHAP} {
+	for _, name := range []string{nasPassword, nasCHAP, nasSMB} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(rand.Text()), 0o600); err != nil {
 			return err
 		}
@@ -198,15 +207,19 @@ func guestNAS(args []string) error {
 	if err != nil {
 		return err
 	}
+	smb, err := os.ReadFile(filepath.Join(dir, nasSMB))
+	if err != nil {
+		return err
+	}
 	log, err := os.OpenFile(filepath.Join(dir, nasLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
 	for {
 		cmd := exec.Command(filepath.Join(dir, nasProgram), "-plane", "linux", "-dir", filepath.Join(dir, nasState), "-disk", "/dev/"+uml.DiskDevice(0),
-			"-listen", net.JoinHostPort(nasSpec().address(), nasPort), "-account", nasAccount, "-model", "top",
+			"-listen", net.JoinHostPort(nasSpec().address(), nasPort), "-account", nasAccount, "-user", nasUser, "-model", "top",
 			"-csrf", "-lag", "1s", "-faults", filepath.Join(dir, nasFaults), "-v")
-		cmd.Env = append(os.Environ(), "DSMSIM_PASSWORD="+strings.TrimSpace(string(password)))
+		cmd.Env = append(os.Environ(), "DSMSIM_PASSWORD="+strings.TrimSpace(string(password)), "DSMSIM_USER_PASSWORD="+string(smb))
 		cmd.Stdout, cmd.Stderr = log, log
 		fmt.Fprintf(log, "lab: the simulator ended, and is started again: %v\n", cmp.Or(cmd.Run(), errors.New("exit status 0")))
 		time.Sleep(time.Second)

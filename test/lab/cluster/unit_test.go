@@ -118,7 +118,7 @@ func TestSuiteReport(t *testing.T) {
 
 // TestNASSecrets: nodes do not get the account, and the values name the Secrets that there are.
 func TestNASSecrets(t *testing.T) {
-	manifest, err := NAS{Account: "dozo", Password: "account's", CHAP: "twelve-chars-1"}.secrets([]byte("pem"))
+	manifest, err := NAS{Account: "dozo", Password: "account's", CHAP: "twelve-chars-1", SMB: "user's"}.secrets([]byte("pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,17 +128,22 @@ func TestNASSecrets(t *testing.T) {
 			StringData map[string]string
 		}
 	}
-	if err := json.Unmarshal(manifest, &list); err != nil || len(list.Items) != 2 {
+	if err := json.Unmarshal(manifest, &list); err != nil || len(list.Items) != 3 {
 		t.Fatalf("%s: %v", manifest, err)
 	}
-	login, node := list.Items[0], list.Items[1]
+	login, node, smb := list.Items[0], list.Items[1], list.Items[2]
 	if login.Metadata.Namespace != installNamespace || login.StringData["password"] != "account's" || login.StringData["ca.crt"] != "pem" {
 		t.Errorf("the controller's: %+v", login)
 	}
 	if node.StringData["password"] != "" || node.StringData["node.session.auth.password"] != "twelve-chars-1" || len(node.StringData) != 2 {
 		t.Errorf("the nodes': %+v", node)
 	}
-	for file, names := range map[string][]string{"synology-values.yaml": {nasLoginSecret, nasNodeSecret}, "synology-nfs-values.yaml": {nasLoginSecret}} {
+	if smb.StringData["username"] != nasUser || smb.StringData["password"] != "user's" || len(smb.StringData) != 2 {
+		t.Errorf("the nodes', for SMB: %+v", smb)
+	}
+	for file, names := range map[string][]string{
+		"synology-values.yaml": {nasLoginSecret, nasNodeSecret}, "synology-nfs-values.yaml": {nasLoginSecret}, "synology-smb-values.yaml": {nasLoginSecret, nasSMBSecret, nasUser},
+	} {
 		values, err := os.ReadFile(filepath.Join("..", file))
 		if err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func newBed(t *testing.T, sim dsmsim.Config) *bed {
 	b := &bed{t: t, plane: dsmsim.NewMemory()}
 	sim.Plane = b.plane
 	if sim.Accounts == nil {
-		sim.Accounts = []dsmsim.Account{{Name: "dozo", Password: password}}
+		sim.Accounts = []dsmsim.Account{{Name: "dozo", Password: password}, {Name: "u", Guest: true}}
 	}
 	var err error
 	if b.sim, err = dsmsim.New(sim); err != nil {

@@ -26,10 +26,11 @@ const (
 	sharePermissionAPI = "SYNO.Core.Share.Permission"
 	nfsAPI             = "SYNO.Core.FileServ.NFS"
 	nfsRulesAPI        = "SYNO.Core.FileServ.NFS.SharePrivilege"
+	smbAPI             = "SYNO.Core.FileServ.SMB"
 )
 
 var usedAPIs = []string{authAPI, systemAPI, interfaceAPI, nodeAPI, volumeAPI, lunAPI, targetAPI,
-	shareAPI, shareSnapshotAPI, sharePermissionAPI, nfsAPI, nfsRulesAPI}
+	shareAPI, shareSnapshotAPI, sharePermissionAPI, nfsAPI, nfsRulesAPI, smbAPI}
 
 // form is the body of a request.
 type form = url.Values

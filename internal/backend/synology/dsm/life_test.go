@@ -123,7 +123,7 @@ func TestShares(t *testing.T) {
 	is(t, err, errs.NotFound)
 	fine(t, b.SetPermissions(ctx, "dozo-a", dsm.LocalUsers, []dsm.Permission{{Name: "u", Writable: true}}))
 	may, err := b.Permissions(ctx, "dozo-a", dsm.LocalUsers)
-	if err != nil || len(may) != 1 || !bool(may[0].Writable) || may[0].Name != "u" {
+	if err != nil || len(may) != 2 || !bool(may[1].Writable) || may[1].Name != "u" {
 		t.Errorf("Permissions: %+v, %v", may, err)
 	}
 	at, err := b.TakeShareSnapshot(ctx, "dozo-a", "snap-1", true)

@@ -10,7 +10,7 @@ import (
 // maxShareName is DSM's limit, in characters.
 const maxShareName = 32
 
-// Share is a shared folder. Over NFS it is VolumePath/Name.
+// Share is a shared folder. Over NFS it is VolumePath/Name, over SMB Name.
 type Share struct {
 	Name        string
 	UUID        string
@@ -21,6 +21,7 @@ type Share struct {
 	RecycleBin  Flag   `json:"enable_recycle_bin"`
 	Encryption  Number
 	Snapshots   Flag `json:"support_snapshot"`
+	Hidden      bool `json:"-"` // not read: see NewShare
 }
 
 // NewShare says what share to create. Checksums can only be chosen now.
@@ -31,6 +32,7 @@ type NewShare struct {
 	QuotaMB     int64 // 0: none; ext4 has none
 	Checksums   bool
 	RecycleBin  bool
+	Hidden      bool // from who lists the shares of SMB, above all if they have no permission
 }
 
 // shareInfo is the parameter of that name. NameOrg is the name before: of what is renamed or copied.
@@ -44,11 +46,13 @@ type shareInfo struct {
 	RecycleOnly bool   `json:"recycle_bin_admin_only"`
 	Encryption  int    `json:"encryption"`
 	QuotaMB     int64  `json:"share_quota"`
+	Hidden      bool   `json:"hidden,omitempty"`
+	Unreadable  bool   `json:"hide_unreadable,omitempty"` // hidden from those who may not read it
 }
 
 func (n NewShare) info(from string) shareInfo {
 	return shareInfo{Name: n.Name, NameOrg: from, VolumePath: n.VolumePath, Description: n.Description, Checksums: n.Checksums,
-		RecycleBin: n.RecycleBin, RecycleOnly: true, QuotaMB: n.QuotaMB}
+		RecycleBin: n.RecycleBin, RecycleOnly: true, QuotaMB: n.QuotaMB, Hidden: n.Hidden, Unreadable: n.Hidden}
 }
 
 // shareDetails are fields that DSM leaves out unless they are asked for.
@@ -108,6 +112,9 @@ func (c *Client) SetShare(ctx context.Context, name string, s Share) error {
 		return err
 	}
 	info := map[string]any{"name": s.Name, "name_org": name, "vol_path": s.VolumePath, "desc": s.Description, "share_quota": int64(s.QuotaMB)}
+	if s.Hidden {
+		info["hidden"], info["hide_unreadable"] = true, true
+	}
 	return c.write(ctx, call{shareAPI, 1, "set"}, params{"name": name, "shareinfo": info}, nil)
 }
 

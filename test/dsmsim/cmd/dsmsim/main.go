@@ -28,6 +28,7 @@ func run() error {
 	listen := flag.String("listen", "127.0.0.1:5001", "address to listen on")
 	flag.StringVar(&cfg.Dir, "dir", "", "directory of its state and data; empty: in memory")
 	account := flag.String("account", "admin", "the account of its administrator, whose password is in $DSMSIM_PASSWORD")
+	user := flag.String("user", "", "a user of SMB, whose password is in $DSMSIM_USER_PASSWORD")
 	otp := flag.String("otp", "", "the one-time code that the account needs")
 	flag.BoolVar(&cfg.CSRF, "csrf", false, "calls need the SynoToken")
 	model := flag.String("model", "medium", "how much it allows: top, large, medium, small or value")
@@ -43,6 +44,9 @@ func run() error {
 	}
 	cfg.CreateLock, cfg.CloneLock, cfg.DeleteLag = *lag, *lag, *lag
 	cfg.Accounts = []dsmsim.Account{{Name: *account, Password: os.Getenv("DSMSIM_PASSWORD"), OTP: *otp}}
+	if *user != "" {
+		cfg.Accounts = append(cfg.Accounts, dsmsim.Account{Name: *user, Password: os.Getenv("DSMSIM_USER_PASSWORD"), Guest: true})
+	}
 	if host, _, err := net.SplitHostPort(*listen); err == nil {
 		cfg.Address = host
 	}

@@ -1,0 +1,226 @@
+// Package smb tests volumes that are shares by SMB for real: the pool, a NAS with Samba's smbd, and nodes with the kernel's
+// client, in a guest that is all of them.
+package smb
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology"
+	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
+	"github.com/dozo-dev/dozo/internal/node"
+	"github.com/dozo-dev/dozo/internal/pool"
+	"github.com/dozo-dev/dozo/test/dsmsim"
+	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
+	"github.com/dozo-dev/dozo/test/lab"
+)
+
+const mib = 1 << 20
+
+// size is that of volumes, of which a share's quota is made.
+const size = 64 * mib
+
+// bed is a pool on a NAS, and nodes that use it.
+type bed struct {
+	*naslab.NAS
+	t     *testing.T
+	dir   string
+	pool  backend.Backend
+	argv  *hosttest.ArgvLog
+	nodes map[string]*node.Node
+}
+
+func newBed(t *testing.T, nas *naslab.NAS) *bed {
+	t.Helper()
+	b := &bed{NAS: nas, t: t, dir: t.TempDir(), argv: &hosttest.ArgvLog{Runner: host.Exec{}}, nodes: map[string]*node.Node{}}
+	options, err := backend.Complete("options", synology.Kind().Options, map[string]string{
+		"url": nas.Server.URL, "ca": string(nas.Server.CA()), "protocol": "smb", "users": naslab.User,
+	})
+	b.ok(err)
+	b.pool, err = synology.Kind().Open(t.Context(), backend.Config{
+		Pool: "nas", Options: options, Secrets: map[string][]byte{"username": []byte(naslab.Account), "password": []byte(naslab.Password)},
+	})
+	b.ok(err)
+	t.Cleanup(func() { // runs when the nodes' was
+		if err := b.pool.Close(); err != nil {
+			t.Error(err)
+		}
+		table, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil || strings.Contains(string(table), " - cifs ") {
+			t.Errorf("mounted: %s, %v", table, err)
+		}
+	})
+	for _, name := range []string{"n1", "n2"} {
+		b.restart(name)
+	}
+	return b
+}
+
+// restart makes a node, or ends its process and begins another one.
+func (b *bed) restart(name string) {
+	b.t.Helper()
+	pools, err := pool.NewSet()
+	b.ok(err)
+	h := host.New()
+	h.Runner = b.argv
+	dir := filepath.Join(b.dir, name)
+	if b.nodes[name] == nil {
+		b.t.Cleanup(func() { hosttest.NothingLeft(b.t, dir, "state/lock") })
+	}
+	b.nodes[name], err = node.New(h, pools, node.Options{Name: name, StateDir: filepath.Join(dir, "state"), TargetRoot: dir, Log: slog.New(slog.DiscardHandler)})
+	b.ok(err)
+}
+
+func login() map[string]string {
+	return map[string]string{"username": naslab.User, "password": naslab.UserPassword}
+}
+
+// create makes a volume for the length of the test.
+func (b *bed) create(name string) backend.ID {
+	b.t.Helper()
+	parameters, err := backend.Complete("parameters", synology.Kind().Parameters, nil)
+	b.ok(err)
+	v, err := b.pool.Create(b.t.Context(), backend.Request{ID: backend.IDFor(name), Name: name, Size: size, Parameters: parameters})
+	b.ok(err)
+	b.t.Cleanup(func() {
+		if err := b.pool.Delete(context.WithoutCancel(b.t.Context()), v.ID); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return v.ID
+}
+
+// stageRequest attaches a volume to a node, and is how it is staged there.
+func (b *bed) stageRequest(id backend.ID, on string) node.StageRequest {
+	b.t.Helper()
+	a, err := b.pool.(backend.Attacher).Attach(context.WithoutCancel(b.t.Context()), id, backend.AttachRequest{Node: on, Shared: true})
+	b.ok(err)
+	b.ok(a.Check())
+	b.t.Cleanup(func() { b.detach(id, on) })
+	return node.StageRequest{Volume: "nas:" + string(id), Access: a, Staging: filepath.Join(b.dir, on, "staging-"+string(id)), Secrets: login()}
+}
+
+func (b *bed) detach(id backend.ID, on string) {
+	b.t.Helper()
+	if err := b.pool.(backend.Attacher).Detach(context.WithoutCancel(b.t.Context()), id, on); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func (b *bed) publishRequest(r node.StageRequest, name string) node.PublishRequest {
+	return node.PublishRequest{Volume: r.Volume, Staging: r.Staging, Target: filepath.Join(filepath.Dir(r.Staging), name)}
+}
+
+func (b *bed) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
+	b.t.Helper()
+	if !errs.Is(err, kind) {
+		b.t.Errorf("%s: got %v (%v), want %v", what, err, errs.KindOf(err), kind)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			b.t.Errorf("%s: %q does not say %q", what, err, w)
+		}
+	}
+}
+
+// expect fails unless a file has the content.
+func (b *bed) expect(path, content string) {
+	b.t.Helper()
+	if text, err := os.ReadFile(path); err != nil || string(text) != content {
+		b.t.Errorf("%s has %q, %v", path, text, err)
+	}
+}
+
+// mounts counts how often it was tried to mount.
+func (b *bed) mounts() int { return strings.Count(b.argv.String(), "mount.cifs ") }
+
+// put writes a file and does not return before the NAS has it.
+func put(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// TestSMB is one boot of a guest for all of it.
+func TestSMB(t *testing.T) {
+	if !lab.Run(t, naslab.Guest()) {
+		return
+	}
+	nas := naslab.Start(t, dsmsim.Config{})
+	for _, c := range []struct {
+		name string
+		test func(*bed)
+	}{{"life", life}, {"secrets", secrets}, {"refuses", refuses}, {"quota", quota}, {"permission", permission}, {"away", away}} {
+		t.Run(c.name, func(t *testing.T) { c.test(newBed(t, nas)) })
+	}
+}
+
+// life: a volume on two nodes at once, one of which only reads.
+func life(b *bed) {
+	ctx, n1, n2 := b.t.Context(), b.nodes["n1"], b.nodes["n2"]
+	id := b.create("life")
+	r1, r2 := b.stageRequest(id, "n1"), b.stageRequest(id, "n2")
+	r1.MountOptions = []string{"noatime", "seal"}
+	for range 2 {
+		b.ok(n1.Stage(ctx, r1))
+		b.ok(n2.Stage(ctx, r2))
+	}
+	rw, ro, far := b.publishRequest(r1, "rw"), b.publishRequest(r1, "ro"), b.publishRequest(r2, "far")
+	ro.ReadOnly = true
+	for range 2 {
+		b.ok(n1.Publish(ctx, rw))
+		b.ok(n1.Publish(ctx, ro))
+		b.ok(n2.Publish(ctx, far))
+	}
+	b.ok(put(filepath.Join(rw.Target, "data"), []byte("shared")))
+	b.expect(filepath.Join(ro.Target, "data"), "shared")
+	b.expect(filepath.Join(far.Target, "data"), "shared")
+	b.ok(put(filepath.Join(far.Target, "back"), []byte("too")))
+	b.expect(filepath.Join(rw.Target, "back"), "too")
+	if err := put(filepath.Join(ro.Target, "more"), nil); !errors.Is(err, unix.EROFS) {
+		b.t.Errorf("the read-only pod wrote: %v", err)
+	}
+	anybody(b, rw.Target)
+	stats, err := n1.Stats(ctx, r1.Volume, rw.Target)
+	if err != nil || stats.TotalBytes == 0 {
+		b.t.Errorf("stats: %+v, %v", stats, err)
+	}
+	if got, err := n1.Expand(ctx, r1.Volume, rw.Target); err != nil || got == 0 {
+		b.t.Errorf("expanded to %d, %v", got, err)
+	}
+	if problems, err := n1.Health(ctx, r1.Volume); err != nil || len(problems) > 0 {
+		b.t.Errorf("health: %v, %v", problems, err)
+	}
+	b.refused("Unstage while published", n1.Unstage(ctx, r1.Volume, r1.Staging), errs.InUse, rw.Target)
+	b.restart("n1") // which knows all from its records
+	n1 = b.nodes["n1"]
+	b.ok(n1.Stage(ctx, r1))
+	for range 2 {
+		b.ok(n1.Unpublish(ctx, r1.Volume, rw.Target))
+		b.ok(n1.Unpublish(ctx, r1.Volume, ro.Target))
+		b.ok(n2.Unpublish(ctx, r2.Volume, far.Target))
+		b.ok(n1.Unstage(ctx, r1.Volume, r1.Staging))
+		b.ok(n2.Unstage(ctx, r2.Volume, r2.Staging))
+	}
+}

@@ -103,10 +103,21 @@ func TestBusyLUNHoldsUpNoOther(t *testing.T) {
 	b := newBed(t, dsmsim.Config{CloneLock: time.Hour, Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
 	p, ctx := b.open(nil), t.Context()
 	source := b.create(p, "source")
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	_, err := p.Create(short, request("copy", of(backend.Source{Volume: source.ID}))) // is being copied for an hour
-	is(t, err, errs.Aborted)
+	begun, cancel := context.WithCancel(ctx)
+	created := make(chan error, 1)
+	go func() {
+		_, err := p.Create(begun, request("copy", of(backend.Source{Volume: source.ID}))) // is being copied for an hour
+		created <- err
+	}()
+	for { // until it is there
+		if _, err := b.nas.LUN(ctx, "dozo.nas.copy"); err == nil {
+			break
+		} else if !errs.Is(err, errs.NotFound) {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	is(t, <-created, errs.Aborted)
 	b.create(p, "other")
 	attached := make(chan error, 1)
 	go func() {
@@ -124,8 +135,12 @@ func TestBusyLUNHoldsUpNoOther(t *testing.T) {
 		}
 		return false
 	})
-	<-locked
-	soon, cancel := context.WithTimeout(ctx, 20*time.Second)
+	select {
+	case <-locked:
+	case err := <-attached:
+		t.Fatalf("a LUN that the NAS works on was attached, or not: %v", err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if _, err := p.Attach(soon, "other", node); err != nil {
 		t.Errorf("another volume of the node, meanwhile: %v", err)

@@ -38,7 +38,13 @@ func TestMultipath(t *testing.T) {
 	}
 	lab.Output(t, "/lib/systemd/systemd-udevd", "--daemon")
 	lab.Output(t, "multipathd")
-	b.stage(r)
+	b.eventually("multipathd has made a map", func() bool { // in its own time; the kubelet calls again too
+		err := b.node.Stage(t.Context(), r)
+		if err != nil && !errs.Is(err, errs.Unavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	b.stage(r)
 	if table, err := os.ReadFile("/proc/self/mountinfo"); err != nil || !strings.Contains(string(table), "/dev/dm-") && !strings.Contains(string(table), "/dev/mapper/") {
 		t.Errorf("not mounted by its map: %s, %v", table, err)

@@ -171,7 +171,7 @@ func TestSMB(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		test func(*bed)
-	}{{"life", life}, {"secrets", secrets}, {"refuses", refuses}, {"quota", quota}, {"permission", permission}, {"away", away}} {
+	}{{"life", life}, {"quota", quota}, {"permission", permission}, {"away", away}, {"secrets", secrets}, {"refuses", refuses}} {
 		t.Run(c.name, func(t *testing.T) { c.test(newBed(t, nas)) })
 	}
 }

@@ -96,7 +96,7 @@ func refuses(b *bed) {
 	}
 	absent := r
 	absent.Access = backend.MountAccess(backend.Mount{Type: backend.CIFS, Source: r.Access.Mount.Source + "-not"})
-	b.refused("no such share", n.Stage(ctx, absent), errs.Unavailable, "mount error(2)")
+	b.refused("no such share", n.Stage(ctx, absent), errs.Unavailable)
 	r.FSType = backend.CIFS
 	b.ok(b.stage("n1", r)) // none of that keeps the right one from being mounted
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))

@@ -88,7 +88,7 @@ var layers = []layer{
 	{of: "internal/controller/*", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/claims", "internal/errs", "internal/pv"}, never: []string{"google.golang.org/grpc"},
 		why: "a reconciler sees objects: storage is the agents' work"},
 	{of: "internal/imports", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pv"}, never: []string{"google.golang.org/grpc", "os/exec"},
-		why: "what a person asks of a cluster goes through its objects: storage is the agents' work"},
+		why: "what a person asks of a cluster goes through its objects: storage is the agents' work, or that of a pool that it is handed"},
 	{of: "internal/orphans", uses: []string{"api/*", "internal/agent/record", "internal/backend", "internal/errs", "internal/pv"}, never: []string{"google.golang.org/grpc", "os/exec"},
 		why: "what a person asks of a cluster goes through its objects: storage is the agents' work"},
 	{of: "internal/claims", uses: []string{"api/*", "internal/backend", "internal/errs"}, never: []string{"google.golang.org/grpc", "os/exec"},

@@ -89,7 +89,7 @@ func (b *personBed) run(f importFlags) (string, error) {
 	var out bytes.Buffer
 	err := f.check()
 	if err == nil {
-		err = f.run(b.t.Context(), newImporter(b.Client), &out)
+		err = f.run(b.t.Context(), f.importer(b.Client), &out)
 	}
 	b.t.Logf("%+v: %v\n%s", f, err, &out)
 	return out.String(), err

@@ -32,7 +32,7 @@ type personFlags struct {
 func (f *personFlags) define(cmd *cobra.Command) {
 	fl := cmd.PersistentFlags()
 	fl.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with how to reach the API server (default: as kubectl, $KUBECONFIG or ~/.kube/config; in a pod its service account)")
-	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long to wait for a node")
+	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long to wait for a node or a NAS")
 }
 
 // client reads and writes a cluster's objects as the person who runs the command.

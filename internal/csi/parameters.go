@@ -59,6 +59,15 @@ func classOf(pools *pool.Set, given map[string]string) (class, error) {
 	return class{pool: p, parameters: all, mkfs: mkfs}, nil
 }
 
+// BackendParameters returns those of a class's parameters that are for the backend. They are not checked.
+func BackendParameters(given map[string]string) map[string]string {
+	ours := withoutForeign(given)
+	for _, f := range frontParameters() {
+		delete(ours, f.Name)
+	}
+	return ours
+}
+
 func frontParameters() []backend.Parameter {
 	return []backend.Parameter{
 		{Name: paramPool, Help: "the name of a pool; needed where there are several"},

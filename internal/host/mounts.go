@@ -2,6 +2,8 @@ package host
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +47,15 @@ func (h *Host) MountsOf(device string) ([]MountInfo, error) {
 		}
 	}
 	return of, nil
+}
+
+// BindsOf returns where the file of a device, as the kernel has made it in /dev, is mounted: that is how a pod is given a
+// block device, on which nothing is mounted then. It asks the table only, and so also of a device that does not answer.
+func (h *Host) BindsOf(device string) ([]MountInfo, error) {
+	table, err := h.Mounts()
+	return slices.DeleteFunc(table, func(m MountInfo) bool {
+		return m.FsType != "devtmpfs" || m.Root != "/"+filepath.Base(device)
+	}), err
 }
 
 // The ioctls of linux/fs.h that x/sys/unix does not name: _IOWR('X', 119, int) and 120.

@@ -1,5 +1,6 @@
-// Package imports brings storage that was there before Dozo into a cluster: an object asks a node to take it
-// for a volume, and a PersistentVolume is made of that, as for a volume that Dozo made.
+// Package imports brings storage that was there before Dozo into a cluster: what has it is asked to take it for a
+// volume, a node by an object and storage outside the cluster by its own pool, which is opened for that, and a
+// PersistentVolume is made of that, as for a volume that Dozo made.
 package imports
 
 import (
@@ -9,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/dozo-dev/dozo/api/v1alpha1"
@@ -25,50 +24,89 @@ type Importer struct {
 	Client client.Client
 	// Attributes are those of the PersistentVolume of a volume, as the driver gives them to volumes that it makes.
 	Attributes func(backend.Volume) (map[string]string, error)
+	// Open opens a Pool of storage outside the cluster. errs.Invalid for one that is on nodes.
+	Open func(context.Context, *v1alpha1.Pool) (Storage, error)
+	// Parameters are those of a class's that are for the backend.
+	Parameters func(class map[string]string) map[string]string
 }
 
 // Request asks for an import.
 type Request struct {
 	Name string // of the PersistentVolume and the volume
-	Node string
+	Node string // "": the pool is outside the cluster
 	Pool string
 	From string // what the storage calls it; see [backend.Importer]
 	Size int64  // bytes that it is known to have at least; 0: not known
 
-	Claim       client.ObjectKey // that may have it; the zero key: any
-	Class       string           // of the PersistentVolume, "" for none: that of the claim
-	FSType      string           // "": whatever is on it
-	Block       bool             // it is used as a block device
-	AccessModes []corev1.PersistentVolumeAccessMode
+	Claim       client.ObjectKey                    // that may have it; the zero key: any
+	Class       string                              // of the PersistentVolume, "" for none: that of the claim
+	FSType      string                              // "": whatever is on it
+	Block       bool                                // it is used as a block device
+	AccessModes []corev1.PersistentVolumeAccessMode // none: ReadWriteMany for a file system on a server, otherwise ReadWriteOnce
+
+	Parameters map[string]string // for the backend; of a pool outside the cluster. They win over the class's
 }
 
 // Objects are what an import makes.
 type Objects struct {
-	Volume           *v1alpha1.NodeVolume
+	Volume           *v1alpha1.NodeVolume // nil for a pool outside the cluster
 	PersistentVolume *corev1.PersistentVolume
 }
 
-// Plan works out what Import would make, without changing anything. The capacity of the PersistentVolume is
-// what is known of it.
+// Plan works out what Import would make, without changing anything. Of a volume on a node the capacity of the
+// PersistentVolume is what is known of it.
 func (i *Importer) Plan(ctx context.Context, r Request) (Objects, error) {
-	id, err := backend.ParseID(r.Name)
+	t, err := i.check(ctx, r)
 	if err != nil {
-		return Objects{}, errs.E(errs.Invalid, "name: %q is to be that of a volume and a PersistentVolume: 1 to %d of a-z, 0-9 and inner hyphens", r.Name, backend.MaxIDLength)
+		return Objects{}, err
 	}
-	p := &v1alpha1.Pool{}
-	if err := i.Client.Get(ctx, client.ObjectKey{Name: r.Pool}, p); err != nil {
-		return Objects{}, asked("pool "+r.Pool, err)
+	if r.Node == "" {
+		return i.outside(ctx, r, t, Storage.ImportableExact)
 	}
-	if p.DeletionTimestamp != nil {
-		return Objects{}, errs.E(errs.Invalid, "pool %s is being deleted", r.Pool)
+	return i.planned(ctx, r, t)
+}
+
+// target is what a request is about, checked.
+type target struct {
+	pool   *v1alpha1.Pool
+	id     backend.ID
+	class  *storagev1.StorageClass // nil: none
+	secret *corev1.SecretReference // that the node gets; nil: none
+}
+
+func (t target) driver() string { return pv.Driver(t.pool.Spec.Kind) }
+
+func (i *Importer) check(ctx context.Context, r Request) (t target, err error) {
+	if t.id, err = backend.ParseID(r.Name); err != nil {
+		return t, errs.E(errs.Invalid, "name: %q is to be that of a volume and a PersistentVolume: 1 to %d of a-z, 0-9 and inner hyphens", r.Name, backend.MaxIDLength)
 	}
+	t.pool = &v1alpha1.Pool{}
+	if err := i.Client.Get(ctx, client.ObjectKey{Name: r.Pool}, t.pool); err != nil {
+		return t, asked("pool "+r.Pool, err)
+	}
+	if t.pool.DeletionTimestamp != nil {
+		return t, errs.E(errs.Invalid, "pool %s is being deleted", r.Pool)
+	}
+	// All that can be said against the PersistentVolume is said now: when it is made the storage is imported.
+	if t.class, err = i.class(ctx, r.Class); err != nil {
+		return t, err
+	}
+	if t.secret, err = nodeSecret(t, r); err != nil {
+		return t, err
+	}
+	_, err = i.existing(ctx, r, t.driver())
+	return t, err
+}
+
+// planned are the objects for a volume on a node.
+func (i *Importer) planned(ctx context.Context, r Request, t target) (Objects, error) {
 	if err := i.onNode(ctx, r); err != nil {
 		return Objects{}, err
 	}
-	v := record.NewVolume(r.Pool, r.Node, backend.Request{ID: id, Name: r.Name, Size: r.Size})
+	v := record.NewVolume(r.Pool, r.Node, backend.Request{ID: t.id, Name: r.Name, Size: r.Size})
 	v.Spec.ImportFrom = r.From
-	persistent, err := i.persistentVolume(ctx, r, pv.Driver(p.Spec.Kind), backend.Volume{
-		ID: id, Name: r.Name, Size: r.Size, Nodes: []string{r.Node}, Access: backend.LocalAccess(r.Pool, id),
+	persistent, err := i.persistentVolume(r, t, backend.Volume{
+		ID: t.id, Name: r.Name, Size: r.Size, Nodes: []string{r.Node}, Access: backend.LocalAccess(r.Pool, t.id),
 	})
 	return Objects{v, persistent}, err
 }
@@ -87,60 +125,50 @@ func (i *Importer) onNode(ctx context.Context, r Request) error {
 	return errs.E(errs.Invalid, "node %s does not have pool %s; kubectl describe nodestorage %s", r.Node, r.Pool, r.Node)
 }
 
-// persistentVolume is what the sidecars would make of the volume. It is kept when its claim is deleted: what
-// was there before Dozo is not Dozo's to throw away.
-func (i *Importer) persistentVolume(ctx context.Context, r Request, driver string, v backend.Volume) (*corev1.PersistentVolume, error) {
-	attributes, err := i.Attributes(v)
-	if err != nil {
-		return nil, err
-	}
-	mode := corev1.PersistentVolumeFilesystem
-	if r.Block {
-		mode = corev1.PersistentVolumeBlock
-	}
-	if len(r.AccessModes) == 0 {
-		r.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-	}
-	p := &corev1.PersistentVolume{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolume"},
-		// csi-provisioner deletes only volumes that say that it made them, should somebody change the policy.
-		ObjectMeta: metav1.ObjectMeta{Name: r.Name, Annotations: map[string]string{"pv.kubernetes.io/provisioned-by": driver}},
-		Spec: corev1.PersistentVolumeSpec{
-			Capacity:    corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(v.Size, resource.BinarySI)},
-			AccessModes: r.AccessModes, VolumeMode: &mode, StorageClassName: r.Class,
-			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
-			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-				Driver: driver, VolumeHandle: pv.Handle(r.Pool, v.ID), FSType: r.FSType, VolumeAttributes: attributes,
-			}},
-			NodeAffinity: pv.OnNode(r.Node),
-		},
-	}
-	if r.Claim.Name != "" {
-		p.Spec.ClaimRef = &corev1.ObjectReference{APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: r.Claim.Namespace, Name: r.Claim.Name}
-	}
-	return p, i.mountOptions(ctx, p)
-}
-
-// mountOptions are those of the class, as for a volume that is made for it.
-func (i *Importer) mountOptions(ctx context.Context, p *corev1.PersistentVolume) error {
-	if p.Spec.StorageClassName == "" {
-		return nil
-	}
-	class := &storagev1.StorageClass{}
-	err := i.Client.Get(ctx, client.ObjectKey{Name: p.Spec.StorageClassName}, class)
-	if apierrors.IsNotFound(err) {
-		return nil // a class is a name: it need not be there
-	}
-	if err != nil {
-		return asked("class "+p.Spec.StorageClassName, err)
-	}
-	p.Spec.MountOptions = class.MountOptions
-	return nil
-}
-
 // Import makes the volume and its PersistentVolume. It can be repeated: what is made is found.
 func (i *Importer) Import(ctx context.Context, r Request) (Objects, error) {
-	o, err := i.Plan(ctx, r)
+	t, err := i.check(ctx, r)
+	if err != nil {
+		return Objects{}, err
+	}
+	var o Objects
+	if r.Node == "" {
+		o, err = i.outside(ctx, r, t, Storage.ImportExact)
+	} else {
+		o, err = i.onItsNode(ctx, r, t)
+	}
+	if err != nil {
+		return Objects{}, err
+	}
+	err = i.Client.Create(ctx, o.PersistentVolume)
+	if apierrors.IsAlreadyExists(err) {
+		if o.PersistentVolume, err = i.existing(ctx, r, t.driver()); err == nil && o.PersistentVolume == nil {
+			err = errs.E(errs.Aborted, "PersistentVolume %s went away meanwhile; call again", r.Name)
+		}
+		return o, err
+	}
+	return o, asked("PersistentVolume "+r.Name, err)
+}
+
+// existing returns the PersistentVolume of a request that an earlier call made; nil if there is none. errs.Exists if it is another volume's.
+func (i *Importer) existing(ctx context.Context, r Request, driver string) (*corev1.PersistentVolume, error) {
+	p := &corev1.PersistentVolume{}
+	err := i.Client.Get(ctx, client.ObjectKey{Name: r.Name}, p)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, asked("PersistentVolume "+r.Name, err)
+	}
+	if p.Spec.CSI == nil || p.Spec.CSI.Driver != driver || p.Spec.CSI.VolumeHandle != pv.Handle(r.Pool, backend.ID(r.Name)) {
+		return nil, errs.E(errs.Exists, "PersistentVolume %s is there and another volume's; choose another name (--name)", r.Name)
+	}
+	return p, nil
+}
+
+// onItsNode has a node import.
+func (i *Importer) onItsNode(ctx context.Context, r Request, t target) (Objects, error) {
+	o, err := i.planned(ctx, r, t)
 	if err != nil {
 		return Objects{}, err
 	}
@@ -148,19 +176,6 @@ func (i *Importer) Import(ctx context.Context, r Request) (Objects, error) {
 		return Objects{}, err
 	}
 	o.PersistentVolume.Spec.Capacity[corev1.ResourceStorage] = *o.Volume.Status.Size
-	if err := i.Client.Create(ctx, o.PersistentVolume); err != nil {
-		if !apierrors.IsAlreadyExists(err) {
-			return Objects{}, asked("PersistentVolume "+r.Name, err)
-		}
-		there := &corev1.PersistentVolume{}
-		if err := i.Client.Get(ctx, client.ObjectKey{Name: r.Name}, there); err != nil {
-			return Objects{}, asked("PersistentVolume "+r.Name, err)
-		}
-		if there.Spec.CSI == nil || there.Spec.CSI.VolumeHandle != o.PersistentVolume.Spec.CSI.VolumeHandle || there.Spec.CSI.Driver != o.PersistentVolume.Spec.CSI.Driver {
-			return Objects{}, errs.E(errs.Exists, "PersistentVolume %s is there and another volume's; choose another name (--name)", r.Name)
-		}
-		o.PersistentVolume = there
-	}
 	return o, nil
 }
 

@@ -53,6 +53,25 @@ func (p *Pool) ImportExact(ctx context.Context, from string, r backend.Request) 
 	})
 }
 
+// importPlanner is a backend that says what its Import would return, or why it would refuse, without changing anything. It is no
+// capability: it is asked only where the pool was opened by who asks, so no proxy has it.
+type importPlanner interface {
+	Importable(ctx context.Context, from string, r backend.Request) (backend.Volume, error)
+}
+
+// ImportableExact returns what [Pool.ImportExact] would, and changes nothing. errs.Unsupported where that cannot be told.
+func (p *Pool) ImportableExact(ctx context.Context, from string, r backend.Request) (backend.Volume, error) {
+	planner, ok := p.b.(importPlanner)
+	if !ok {
+		return backend.Volume{}, errs.E(errs.Unsupported, "importFrom: %s pools cannot say beforehand what an import would make", p.kind.Name)
+	}
+	r, err := p.exact(r)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	return planner.Importable(ctx, from, r)
+}
+
 // SnapshotExact is [Pool.Snapshot] for a complete request.
 func (p *Pool) SnapshotExact(ctx context.Context, r backend.SnapshotRequest) (backend.Snapshot, error) {
 	s, err := p.snapshotter()

@@ -166,7 +166,7 @@ func TestImportFromTopoLVM(t *testing.T) {
 	b.ready("p", "n1")
 	f.opened().AddForeign("uid-1", 3<<20)
 	i, own := b.importer(), func(class string) string { return class }
-	none, err := i.Moves(ctx, client.ObjectKey{}, own)
+	none, err := i.FromTopoLVM(ctx, client.ObjectKey{}, own)
 	if err != nil || len(none) > 0 {
 		t.Fatalf("without TopoLVM there are %+v, %v", none, err)
 	}
@@ -178,9 +178,9 @@ func TestImportFromTopoLVM(t *testing.T) {
 	}
 	only := func() imports.Move {
 		t.Helper()
-		moves, err := i.Moves(ctx, client.ObjectKey{Namespace: "default", Name: "data"}, own)
+		moves, err := i.FromTopoLVM(ctx, client.ObjectKey{Namespace: "default", Name: "data"}, own)
 		b.must(err)
-		if len(moves) != 1 || moves[0].LogicalVolume != "pvc-1" || moves[0].Request.Node != "n1" || moves[0].Request.Pool != "p" {
+		if len(moves) != 1 || moves[0].Forget[1] != "logicalvolumes.topolvm.io pvc-1" || moves[0].Request.Node != "n1" || moves[0].Request.Pool != "p" {
 			t.Fatalf("they are %+v", moves)
 		}
 		return moves[0]

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/iscsi"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/test/lab"
@@ -25,7 +26,7 @@ func TestISCSI(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *bed){
 		"chap": chap, "shared": shared, "reused": reused, "swapped": swapped, "gone": gone, "away": away, "back": back,
-		"sweep": sweep, "admin": admin,
+		"sweep": sweep, "admin": admin, "patient": patient, "spelling": spelling,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
 	}
@@ -273,6 +274,54 @@ func back(t *testing.T, b *bed) {
 	b.stage(r)
 	read(t, filepath.Join(r.Staging, "data"), "late")
 	b.unstage(r)
+}
+
+// patient: while a target restarts, a volume that is staged through it does not take away the disk that a pod has as a
+// block device. Nothing but the file that is mounted for the pod says that the disk is in use: it does not answer.
+func patient(t *testing.T, b *bed) {
+	d1, a1 := b.disk(size)
+	d2, a2 := b.disk(size)
+	b.serve("", "", d1, d2)
+	raw, next := b.request("raw", a1, "block"), b.request("next", a2, "ext4")
+	b.stage(raw)
+	pod, err := os.OpenFile(b.publish(raw), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	b.target.Enable(false)
+	b.eventually("the session has failed", func() bool { return slices.Contains(b.reasons(raw), "SessionLost") })
+	page := slices.Repeat([]byte("late"), 1024) // the kernel takes it without reading what was there
+	if _, err := pod.WriteAt(page, 1<<20); err != nil {
+		t.Error(err)
+	}
+	b.refused("next, while the target is away", b.node.Stage(t.Context(), next), errs.Unavailable, iqn, "in use", raw.Staging+"-target")
+	b.target.Enable(true)
+	b.eventually("it is well again", func() bool { return len(b.reasons(raw)) == 0 })
+	if err := pod.Sync(); err != nil {
+		t.Errorf("what the pod wrote: %v", err)
+	}
+	b.stage(next)
+	b.unstage(next)
+	if err := pod.Close(); err != nil {
+		t.Error(err)
+	}
+	b.unpublish(raw)
+	b.unstage(raw)
+	d1.Holds(string(page), 1<<20)
+}
+
+// spelling: an address of IPv6 has many, and open-iscsi names its records by the one that it is given.
+func spelling(t *testing.T, _ *bed) {
+	i := iscsi.New(host.New())
+	for range 2 {
+		if err := i.Record(t.Context(), iqn, "[FD00:0:0::0:1]:3260", nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := i.Forget(t.Context(), iqn); err != nil {
+		t.Error(err)
+	}
 }
 
 // sweep ends what no record speaks of, and nothing else.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
@@ -27,15 +26,15 @@ func indexIn(t dsm.Target, uuid string) int {
 func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachRequest) (backend.Access, error) {
 	id := backend.ID(t.mark.ID)
 	names := b.targetNames(r.Node, id)
+	l, err := b.settled(ctx, *t.lun) // which may take hours, and must not hold up the node's other volumes
+	if err != nil {
+		return backend.Access{}, err
+	}
 	unlock, err := b.lock(ctx, "attach "+string(id)+" to node "+r.Node, names...)
 	if err != nil {
 		return backend.Access{}, err
 	}
 	defer unlock()
-	l, err := b.settled(ctx, *t.lun)
-	if err != nil {
-		return backend.Access{}, err
-	}
 	targets, err := b.nas.Targets(ctx)
 	if err != nil {
 		return backend.Access{}, err
@@ -110,7 +109,13 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 		}
 	}
 	if i := find(names[0]); i >= 0 {
-		return b.conform(ctx, targets[i])
+		if targets[i].Idle() || b.hasCHAP(targets[i]) {
+			return b.conform(ctx, targets[i])
+		}
+		// Who is logged in could not log in again if the target had another CHAP. The LUNs that it has stay as they are.
+		if _, err := b.wear(ctx, targets[i]); err != nil {
+			return targets[i], err
+		}
 	}
 	err := b.newTarget(ctx, names[0])
 	if dsm.CodeOf(err) == dsm.CodeNoMoreTargets {
@@ -143,29 +148,39 @@ func (b *Backend) noteConformed(name string) {
 	b.conformed[name] = true
 }
 
+func (b *Backend) forgetConformed(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conformed, name)
+}
+
+// hasCHAP reports whether a target has our CHAP, as far as that can be seen: the password cannot.
+func (b *Backend) hasCHAP(t dsm.Target) bool {
+	auth := dsm.Number(0)
+	switch {
+	case b.opts.chap.MutualUser != "":
+		auth = 2
+	case b.opts.chap.User != "":
+		auth = 1
+	}
+	return t.AuthType == auth && t.User == b.opts.chap.User
+}
+
 // conform brings a target of ours to what it has to be. That its password is another cannot be seen, so CHAP is set once in
-// each process.
+// each process, but not while somebody is logged in: a session that breaks logs in again with what it began with.
 func (b *Backend) conform(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	if !bool(t.Enabled) {
 		if err := b.nas.EnableTarget(ctx, int64(t.ID)); err != nil {
 			return t, err
 		}
 	}
-	chap := b.opts.chap
-	auth := dsm.Number(0)
-	switch {
-	case chap.MutualUser != "":
-		auth = 2
-	case chap.User != "":
-		auth = 1
-	}
 	b.mu.Lock()
 	known := b.conformed[t.Name]
 	b.mu.Unlock()
-	if t.MaxSessions == 0 && t.AuthType == auth && t.User == chap.User && (known || auth == 0) {
+	if t.MaxSessions == 0 && (!t.Idle() || b.hasCHAP(t) && (known || t.AuthType == 0)) {
 		return t, nil
 	}
-	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, chap); err != nil {
+	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, b.opts.chap); err != nil {
 		return t, err
 	}
 	b.noteConformed(t.Name)
@@ -181,13 +196,17 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 	}
 	if err := b.elsewhere(targets, l, names, r); err != nil {
 		// Two processes attached it at once. Both let go, rather than that both have it.
-		if err := b.nas.UnmapLUN(ctx, l.UUID, int64(g.ID)); err != nil {
-			return 0, err
-		}
-		return 0, err
+		return 0, errors.Join(err, b.letGo(ctx, l, g))
 	}
 	for _, t := range targets {
-		if index := indexIn(t, l.UUID); index > 0 && t.ID == g.ID {
+		index := indexIn(t, l.UUID)
+		switch {
+		case index == 0 || t.ID != g.ID:
+		case t.Name != g.Name || slices.ContainsFunc(g.Mapped, func(m dsm.Mapping) bool { return int(m.Index) == index }):
+			// A LUN left meanwhile, which another process detached, and the number is that one's.
+			err := errs.E(errs.Aborted, "another LUN left the target of node %s while %s was mapped into it; call again", r.Node, l.Name)
+			return 0, errors.Join(err, b.letGo(ctx, l, g))
+		default:
 			return index, nil
 		}
 	}
@@ -200,9 +219,26 @@ func (b *Backend) mapInto(ctx context.Context, g dsm.Target, l dsm.LUN, names []
 	return 0, errs.E(errs.Aborted, "LUN %s or the target of node %s went away while it was attached; call again", l.Name, r.Node)
 }
 
+// letGo takes a LUN out of a target that it must not be in. It does not give up as long as the NAS is away: whoever found
+// the LUN there later would take it for attached.
+func (b *Backend) letGo(ctx context.Context, l dsm.LUN, g dsm.Target) error {
+	return b.until(ctx, "waiting for the NAS, to take LUN "+l.Name+" out of target "+g.Name+" again", func() (bool, error) {
+		err := b.unmap(ctx, &l, []int64{int64(g.ID)})
+		if errs.Is(err, errs.Unavailable) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
 // detachLUN unmaps a LUN, nil if it is gone, from the node's target, and deletes the target if that was its last one.
 func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node string) error {
 	names := b.targetNames(node, id)
+	if l != nil && mayBeMapped(*l) {
+		if _, err := b.settled(ctx, *l); err != nil && !errs.Is(err, errs.NotFound) {
+			return err
+		}
+	}
 	if node == "" {
 		if l == nil {
 			return nil
@@ -243,12 +279,7 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	}
 	for _, t := range mine {
 		if len(t.Mapped) == 0 || len(t.Mapped) == 1 && slices.Contains(in, int64(t.ID)) {
-			deleted, err := b.deleteIfEmpty(ctx, t.Name)
-			if err == nil && !deleted { // somebody came back meanwhile
-				t.Mapped = nil
-				_, err = b.wear(ctx, t)
-			}
-			if err != nil {
+			if err := b.retire(ctx, t); err != nil {
 				return err
 			}
 		}
@@ -278,6 +309,11 @@ func (b *Backend) forgetReadOnly(ctx context.Context, l *dsm.LUN, node string) e
 	return err
 }
 
+func mayBeMapped(l dsm.LUN) bool {
+	mapped, known := l.Mapped()
+	return mapped || !known
+}
+
 // holders are the targets of ours that have a LUN.
 func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 	targets, err := b.nas.Targets(ctx)
@@ -292,11 +328,14 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 
 // wear renames a target that a LUN is about to leave, so that no other LUN gets the number. A node that was cut off while it
 // had the LUN mounted may not know yet: what it writes next would go to whichever LUN has the number then (it does, with the
-// kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. A target
-// that has no other LUN and nobody logged in is deleted instead, and one of a single volume gives its number to no other.
+// kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. One of a
+// single volume gives its number to no other.
+//
+// It comes before the LUN is unmapped, and whoever maps one looks at the name afterwards: so of two processes one sees the other.
+// A target that is to be deleted next, with nobody logged in, is worn too for that, but not if DSM will not have it.
 func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	worn := baseName(t.Name) != t.Name
-	if worn || len(t.Mapped) == 1 && len(t.Sessions) == 0 || strings.HasPrefix(t.Name, "dozo."+b.pool+":") {
+	if worn || b.isOfOneVolume(t.Name) {
 		return t, nil
 	}
 	name := b.wornName(t)
@@ -309,6 +348,9 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 		if look == nil && baseName(now.Name) != now.Name {
 			return now, nil // somebody else was faster
 		}
+		if dsm.CodeOf(err) != 0 && !errs.Is(err, errs.Unavailable) && len(t.Mapped) == 1 && t.Idle() {
+			return t, nil
+		}
 		return t, errs.E(errs.KindOf(err), "target %s: it has to be renamed before a LUN leaves it: %w", t.Name, err)
 	}
 	t.Name = name
@@ -319,9 +361,6 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 func (b *Backend) unmap(ctx context.Context, l *dsm.LUN, targets []int64) error {
 	if len(targets) == 0 {
 		return nil
-	}
-	if _, err := b.settled(ctx, *l); err != nil && !errs.Is(err, errs.NotFound) {
-		return err
 	}
 	refused := b.nas.UnmapLUN(ctx, l.UUID, targets...)
 	if refused == nil || errs.Is(refused, errs.NotFound) {
@@ -339,6 +378,17 @@ func (b *Backend) unmap(ctx context.Context, l *dsm.LUN, targets []int64) error 
 	return nil
 }
 
+// retire deletes a target that the last LUN has left, or if somebody is logged in sees to it that it gets no other.
+func (b *Backend) retire(ctx context.Context, t dsm.Target) error {
+	deleted, err := b.deleteIfEmpty(ctx, t.Name)
+	if err != nil || deleted {
+		return err
+	}
+	t.Mapped = nil
+	_, err = b.wear(ctx, t)
+	return err
+}
+
 // deleteIfEmpty deletes a target with no LUN and nobody logged in: one under whom a target goes away tries to
 // log in again for ever.
 func (b *Backend) deleteIfEmpty(ctx context.Context, name string) (bool, error) {
@@ -348,9 +398,10 @@ func (b *Backend) deleteIfEmpty(ctx context.Context, name string) (bool, error) 
 		return false, nil
 	case err != nil:
 		return false, err
-	case len(t.Mapped) > 0 || len(t.Sessions) > 0:
+	case len(t.Mapped) > 0 || !t.Idle():
 		return false, nil
 	}
+	b.forgetConformed(name) // the next one of its name is another
 	refused := b.nas.DeleteTarget(ctx, int64(t.ID))
 	if refused == nil {
 		return true, nil
@@ -367,7 +418,7 @@ func (b *Backend) sweep(ctx context.Context, targets []dsm.Target) (swept bool, 
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	for _, t := range targets {
-		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || len(t.Sessions) > 0 {
+		if !b.isOurTarget(t.Name) || len(t.Mapped) > 0 || !t.Idle() {
 			continue
 		}
 		unlock, taken := b.lock(over, "sweep", baseName(t.Name)) // does not wait

@@ -82,7 +82,7 @@ func (b *Backend) place(ctx context.Context, r backend.Request) (dsm.Volume, err
 	if err != nil {
 		return dsm.Volume{}, err
 	}
-	protocol := cmp.Or(r.Parameters["protocol"], b.opts.protocol)
+	protocol := b.protocol(r.Parameters)
 	var fit []dsm.Volume
 	var why error
 	for _, v := range all {

@@ -34,7 +34,7 @@ type Finding struct {
 // something that is wrong is left out.
 func Diagnose(ctx context.Context, c backend.Config) []Finding {
 	d := &diagnosis{}
-	b, err := open(c, 0)
+	b, err := open(c, 0, nil)
 	if err != nil {
 		d.add("configuration", Bad, "%v", err)
 		return d.findings
@@ -300,7 +300,7 @@ func (d *diagnosis) others(ctx context.Context) {
 
 // Enroll logs in with a one-time code and returns the token by which DSM knows Dozo from then on, for the secret's deviceToken.
 func Enroll(ctx context.Context, c backend.Config, code dsm.Secret) (dsm.Secret, error) {
-	b, err := open(c, 0)
+	b, err := open(c, 0, nil)
 	if err != nil {
 		return dsm.Secret{}, err
 	}

@@ -48,6 +48,7 @@ const (
 
 // Kind describes the backend: LUNs and shares of a NAS, which every node reaches.
 func Kind() backend.Kind {
+	logins := &dsm.Logins{} // pools of one NAS have one account, most of the time
 	return backend.Kind{
 		Name:        KindName,
 		Options:     poolOptions(),
@@ -62,7 +63,7 @@ func Kind() backend.Kind {
 			return backend.Mask{Expander: true, Cloner: true, Snapshotter: true, Attacher: true, Checker: true, Gauger: true, Importer: true}
 		},
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
-			b, err := open(c, 0)
+			b, err := open(c, 0, logins)
 			if err != nil {
 				return nil, err
 			}

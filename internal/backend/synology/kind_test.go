@@ -2,7 +2,10 @@ package synology_test
 
 import (
 	"context"
+	"fmt"
+	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,14 +126,16 @@ func TestImport(t *testing.T) {
 	for from, want := range map[string]errs.Kind{"absent": errs.NotFound, "elsewhere": errs.Invalid, "vm": errs.Invalid, "theirs": errs.Exists, "mapped": errs.InUse,
 		"dozo.nas.made": errs.Invalid, "": errs.Invalid} {
 		_, err := p.Import(ctx, from, request("n"))
-		if !errs.Is(err, want) {
-			t.Errorf("import LUN %s: %v, want %v", from, err, want)
+		_, before := p.Importable(ctx, from, request("n"))
+		if !errs.Is(err, want) || !errs.Is(before, want) {
+			t.Errorf("import LUN %s: %v, and said before: %v, want %v", from, err, before, want)
 		}
 	}
 	for from, want := range map[string]errs.Kind{"absent": errs.NotFound, "endless": errs.Invalid, "served": errs.InUse} {
 		_, err := p.Import(ctx, from, request("n", shared))
-		if !errs.Is(err, want) {
-			t.Errorf("import share %s: %v, want %v", from, err, want)
+		_, before := p.Importable(ctx, from, request("n", shared))
+		if !errs.Is(err, want) || !errs.Is(before, want) {
+			t.Errorf("import share %s: %v, and said before: %v, want %v", from, err, before, want)
 		}
 	}
 	_, err = p.Import(ctx, "data", request("made"))
@@ -153,6 +158,103 @@ func TestImport(t *testing.T) {
 		t.Errorf("the LUN has its old name still: %v", err)
 	}
 	fine(t, p.Delete(ctx, made.ID))
+}
+
+// TestImportable: what an import would make is said beforehand, and nothing is changed by that. A UUID is as good as a name.
+func TestImportable(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	uuid, err := b.nas.CreateLUN(ctx, dsm.NewLUN{Name: "k8s-csi-pvc-1", Location: "/volume1", Type: dsm.TypeThin, Size: 5 << 20, Description: "default/data"})
+	fine(t, err)
+	fine(t, b.nas.CreateShare(ctx, dsm.NewShare{Name: "k8s-csi-pvc-2", VolumePath: "/volume1", QuotaMB: 5, Description: "by hand"}))
+	s, err := b.nas.Share(ctx, "k8s-csi-pvc-2")
+	fine(t, err)
+	for from, r := range map[string]backend.Request{uuid: request("n"), s.UUID: request("m", shared)} {
+		b.sim.ResetCalls()
+		would, err := p.Importable(ctx, from, r)
+		fine(t, err)
+		for call := range b.sim.Calls() {
+			if strings.HasSuffix(call, ".set") {
+				t.Errorf("it changed something: %s", call)
+			}
+		}
+		for range 2 {
+			v, err := p.Import(ctx, from, r)
+			if err != nil || !reflect.DeepEqual(v, would) {
+				t.Errorf("it is %+v, %v; it would be %+v", v, err, would)
+			}
+			if again, err := p.Importable(ctx, from, r); err != nil || !reflect.DeepEqual(again, v) {
+				t.Errorf("when it was done: %+v, %v", again, err)
+			}
+		}
+	}
+	_, err = p.Importable(ctx, strings.Replace(s.UUID, s.UUID[:8], "01234567", 1), request("x", shared))
+	is(t, err, errs.NotFound)
+}
+
+// TestImportNameTaken: what the NAS has by the name that a volume would get is not taken for it, and what was to be imported stays as it was.
+func TestImportNameTaken(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	for _, name := range []string{"data", "dozo.nas.n"} {
+		_, err := b.nas.CreateLUN(ctx, dsm.NewLUN{Name: name, Location: "/volume1", Type: dsm.TypeThin, Size: 5 << 20, Description: "by hand"})
+		fine(t, err)
+	}
+	_, err := p.Import(ctx, "data", request("n"))
+	is(t, err, errs.Exists)
+	if l, err := b.nas.LUN(ctx, "data"); err != nil || l.Description != "by hand" {
+		t.Errorf("it is %+v, %v", l, err)
+	}
+}
+
+// TestImportKilledInBetween: a LUN that was marked and not renamed is finished by the next call, unless somebody uses it by then.
+func TestImportKilledInBetween(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	uuid, err := b.nas.CreateLUN(ctx, dsm.NewLUN{Name: "data", Location: "/volume1", Type: dsm.TypeThin, Size: 5 << 20})
+	fine(t, err)
+	b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Method: "set", Skip: 1, Times: 1, Action: dsmsim.Refuse, Code: 117})
+	if _, err := p.Import(ctx, "data", request("n")); err == nil {
+		t.Fatal("renamed all the same")
+	}
+	target, err := b.nas.CreateTarget(ctx, dsm.NewTarget{Name: "t", IQN: "iqn.t"})
+	fine(t, err)
+	fine(t, b.nas.MapLUN(ctx, uuid, target))
+	_, err = p.Import(ctx, "data", request("n"))
+	is(t, err, errs.InUse)
+	fine(t, b.nas.UnmapLUN(ctx, uuid, target))
+	_, err = p.Import(ctx, "data", request("n"))
+	fine(t, err)
+}
+
+// TestImportAtOnce: processes that import the same at once all get the one volume.
+func TestImportAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	for n := range 10 {
+		name := fmt.Sprintf("data-%d", n)
+		_, err := b.nas.CreateLUN(t.Context(), dsm.NewLUN{Name: name, Location: "/volume1", Type: dsm.TypeThin, Size: 5 << 20})
+		fine(t, err)
+		fine(t, b.nas.CreateShare(t.Context(), dsm.NewShare{Name: name, VolumePath: "/volume1", QuotaMB: 5}))
+		var wg sync.WaitGroup
+		for range 4 {
+			p := b.open(nil)
+			wg.Go(func() {
+				lun, err := p.Import(t.Context(), name, request("lun-"+name))
+				share, err2 := p.Import(t.Context(), name, request("share-"+name, shared))
+				if err != nil || err2 != nil || lun.Access.ISCSI == nil || share.Access.Mount == nil {
+					t.Errorf("%+v, %v; %+v, %v", lun, err, share, err2)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if all := b.left(); len(all) != 21 {
+		t.Errorf("there are %v", all)
+	}
 }
 
 // TestCheck: what is wrong with the NAS's volume is wrong with the volumes in it.

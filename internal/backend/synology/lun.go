@@ -174,8 +174,8 @@ func (b *Backend) deleteLUN(ctx context.Context, t thing) error {
 	if err != nil {
 		return err
 	}
-	if l.IsMapped {
-		return b.mapped(ctx, l)
+	if err := b.refuseMapped(ctx, l); err != nil {
+		return err
 	}
 	if err := b.dropSnapshots(ctx, l); err != nil {
 		return err
@@ -198,8 +198,12 @@ func (b *Backend) deleteLUN(ctx context.Context, t thing) error {
 	})
 }
 
-// mapped is the refusal to delete a LUN that is in a target.
-func (b *Backend) mapped(ctx context.Context, l dsm.LUN) error {
+// refuseMapped is the refusal to delete a LUN that is in a target. Where the LUN does not say that, the targets do.
+func (b *Backend) refuseMapped(ctx context.Context, l dsm.LUN) error {
+	mapped, known := l.Mapped()
+	if known && !mapped {
+		return nil
+	}
 	targets, err := b.nas.Targets(ctx)
 	if err != nil {
 		return err
@@ -209,6 +213,9 @@ func (b *Backend) mapped(ctx context.Context, l dsm.LUN) error {
 		if indexIn(t, l.UUID) > 0 {
 			by = append(by, b.nodeOf(t.Name))
 		}
+	}
+	if !known && len(by) == 0 {
+		return nil
 	}
 	return errs.E(errs.InUse, "LUN %s is mapped for %s; detach it first", l.Name, strings.Join(by, ", "))
 }

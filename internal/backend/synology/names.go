@@ -103,6 +103,11 @@ func (b *Backend) targetNames(node string, id backend.ID) []string {
 	return names
 }
 
+// isOfOneVolume reports whether a target is for one volume only, so that its number is that volume's for good.
+func (b *Backend) isOfOneVolume(target string) bool {
+	return strings.HasPrefix(target, "dozo."+b.pool+":")
+}
+
 // isOurTarget reports whether a target is of this pool, and of this cluster.
 func (b *Backend) isOurTarget(name string) bool {
 	rest, ours := strings.CutPrefix(name, "dozo."+b.pool)

@@ -42,6 +42,9 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 		return backend.Access{}, err
 	}
 	if m := t.mark.with(r.Node, a); !reflect.DeepEqual(m, t.mark) {
+		if rules, err = b.dropFormer(ctx, t, m, rules); err != nil {
+			return backend.Access{}, err
+		}
 		s, err := b.setShare(ctx, *t.share, m, int64(t.share.QuotaMB))
 		if err != nil {
 			return backend.Access{}, err
@@ -52,6 +55,17 @@ func (b *Backend) attachShare(ctx context.Context, id backend.ID, r backend.Atta
 		return backend.Access{}, err
 	}
 	return b.shareAccess(t), nil
+}
+
+// dropFormer takes away the rules of addresses that nodes had, and have not by the next mark, as long as the mark says whose
+// they are: once it says otherwise they would be somebody else's. Others are not touched, since they are in use.
+func (b *Backend) dropFormer(ctx context.Context, t thing, next mark, have []dsm.NFSRule) ([]dsm.NFSRule, error) {
+	among := func(rules []dsm.NFSRule, client string) bool {
+		return slices.ContainsFunc(rules, func(r dsm.NFSRule) bool { return r.Client == client })
+	}
+	ours, stay := ourRules(t.mark), ourRules(next)
+	want := slices.DeleteFunc(slices.Clone(have), func(r dsm.NFSRule) bool { return among(ours, r.Client) && !among(stay, r.Client) })
+	return want, b.setRules(ctx, t.share.Name, have, want)
 }
 
 // detachShare takes the rules of a node away, and forgets it.

@@ -44,13 +44,13 @@ var _ interface {
 
 // open does not ask the NAS anything: one that is down now may answer later, and until then calls say so. It is
 // asked again after pause, if a read got no answer or something is not done yet; 0: as is right for a NAS.
-func open(c backend.Config, pause time.Duration) (*Backend, error) {
+func open(c backend.Config, pause time.Duration, logins *dsm.Logins) (*Backend, error) {
 	o, err := read(c)
 	if err != nil {
 		return nil, err
 	}
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	o.dsm.Log, o.dsm.Pause = log, pause
+	o.dsm.Log, o.dsm.Pause, o.dsm.Logins = log, pause, logins
 	nas, err := dsm.New(o.dsm)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "options: %w", err)
@@ -69,6 +69,11 @@ func (b *Backend) Close() error {
 		b.log.Debug("the session at the NAS ends when it has been idle", "pool", b.pool, "error", err)
 	}
 	return nil
+}
+
+// protocol is what a volume with these parameters of a class is reached by.
+func (b *Backend) protocol(parameters map[string]string) string {
+	return cmp.Or(parameters["protocol"], b.opts.protocol)
 }
 
 // thing is a volume as it is on the NAS: exactly one of lun and share is set.
@@ -198,7 +203,7 @@ func (b *Backend) things(ctx context.Context) ([]thing, error) {
 
 // Create is [backend.Backend].
 func (b *Backend) Create(ctx context.Context, r backend.Request) (backend.Volume, error) {
-	protocol := cmp.Or(r.Parameters["protocol"], b.opts.protocol)
+	protocol := b.protocol(r.Parameters)
 	t, err := b.find(ctx, r.ID)
 	switch {
 	case err == nil && t.protocol() != protocol:
@@ -266,7 +271,14 @@ func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachReq
 func (b *Backend) Detach(ctx context.Context, id backend.ID, node string) error {
 	t, err := b.find(ctx, id)
 	switch {
-	case err != nil && !errs.Is(err, errs.NotFound):
+	case errs.Is(err, errs.NotFound):
+		if err := b.estrangedShare(ctx, id); err != nil {
+			return err
+		}
+		if t.lun, err = b.estrangedLUN(ctx, id); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
 	case t.share != nil:
 		return b.detachShare(ctx, id, node)

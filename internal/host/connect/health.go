@@ -44,7 +44,8 @@ func (c *Connector) Check(ctx context.Context, a backend.Access) []backend.Probl
 		add(backend.Degraded, ReasonPathLost, "iSCSI target %s: there is no session by %s", d.Target.IQN, p)
 	}
 	for _, s := range working {
-		for _, disk := range c.initiator.Disks(s) {
+		disks, _ := c.initiator.Disks(s) // what is wrong with that is said below
+		for _, disk := range disks {
 			if state := c.initiator.State(disk); disk.WWID == d.WWID && state != "running" {
 				add(backend.Inaccessible, ReasonDiskOffline, "disk %s is %s; see the kernel's log, then stop the volume's pods, so that it is connected anew", disk.Name, state)
 			}

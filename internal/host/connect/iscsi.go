@@ -147,7 +147,11 @@ func (c *Connector) revive(ctx context.Context, t *backend.ISCSITarget, chap *is
 		}
 	}
 	for _, s := range all {
-		for _, disk := range c.initiator.Disks(s) {
+		disks, err := c.initiator.Disks(s)
+		if err != nil {
+			return nil, err
+		}
+		for _, disk := range disks {
 			by, err := c.initiator.InUse(ctx, disk)
 			if err != nil {
 				return nil, err
@@ -221,7 +225,11 @@ func (c *Connector) release(ctx context.Context, k claim, keep func(wwid string)
 	var leaving []iscsi.Disk
 	kept := 0
 	for _, s := range sessions {
-		for _, disk := range c.initiator.Disks(s) {
+		disks, err := c.initiator.Disks(s)
+		if err != nil {
+			return err
+		}
+		for _, disk := range disks {
 			if keep(disk.WWID) {
 				kept++
 			} else {
@@ -334,7 +342,11 @@ func (c *Connector) sweepTarget(ctx context.Context, k claim, kept map[string]bo
 	}
 	var stray []iscsi.Disk
 	for _, s := range sessions {
-		for _, disk := range c.initiator.Disks(s) {
+		disks, err := c.initiator.Disks(s)
+		if err != nil {
+			return err
+		}
+		for _, disk := range disks {
 			if !kept[disk.WWID] {
 				stray = append(stray, disk)
 			}

@@ -38,7 +38,11 @@ func (c *Connector) attach(ctx context.Context, d *backend.ISCSI, sessions []isc
 // path is the disk in one session: who it is was asked of the disk itself.
 func (c *Connector) path(ctx context.Context, d *backend.ISCSI, s iscsi.Session) (iscsi.Disk, error) {
 	i := c.initiator
-	for _, disk := range i.Disks(s) {
+	disks, err := i.Disks(s)
+	if err != nil {
+		return iscsi.Disk{}, err
+	}
+	for _, disk := range disks {
 		at := disk.LUN == d.Target.LUN
 		if !at && disk.WWID != d.WWID {
 			continue
@@ -116,7 +120,11 @@ func (c *Connector) verified(ctx context.Context, d *backend.ISCSI) (paths []isc
 	failed := errs.E(errs.Unavailable, "iSCSI target %s: this node has no session with it that works; see: iscsiadm -m session -P 3", d.Target.IQN)
 	for _, s := range alive(sessions) {
 		failed = errs.E(errs.Unavailable, "iSCSI %v: disk %s is not in it; stop the volume's pods, so that it is staged anew", s, d.WWID)
-		for _, disk := range c.initiator.Disks(s) {
+		disks, err := c.initiator.Disks(s)
+		if err != nil {
+			failed = err
+		}
+		for _, disk := range disks {
 			if disk.WWID != d.WWID {
 				continue
 			}

@@ -24,26 +24,49 @@ type Disk struct {
 	dir     string // in sysfs
 }
 
-// Disks returns the disks that the kernel has in a session, whether they answer or not.
-func (i *Initiator) Disks(s Session) (all []Disk) {
-	found, _ := filepath.Glob(filepath.Join(s.dir, "target*", "[0-9]*:[0-9]*:[0-9]*:[0-9]*"))
-	for _, dir := range found {
-		address := strings.Split(filepath.Base(dir), ":")
-		lun, err := strconv.Atoi(address[len(address)-1])
-		if err != nil || len(address) != 4 {
-			continue
-		}
-		d := Disk{LUN: lun, dir: dir, session: s}
-		if blocks, _ := filepath.Glob(filepath.Join(dir, "block", "*")); len(blocks) == 1 {
-			d.Name = filepath.Base(blocks[0])
-		}
-		page, err := i.host.ReadFile("sysfs.read", filepath.Join(dir, "vpd_pg83"), 4096)
-		if err == nil {
-			d.WWID = parseIdentification(page)
-		}
-		all = append(all, d)
+// Disks returns the disks that the kernel has in a session, whether they answer or not. errs.Unavailable if that cannot be
+// told: whoever took it for none would end a session under disks that are in use.
+func (i *Initiator) Disks(s Session) (all []Disk, err error) {
+	targets, err := i.list(s.dir, "target")
+	if err != nil {
+		return nil, err
 	}
-	return all
+	for _, target := range targets {
+		found, err := i.list(target, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, dir := range found {
+			address := strings.Split(filepath.Base(dir), ":")
+			lun, err := strconv.Atoi(address[len(address)-1])
+			if err != nil || len(address) != 4 {
+				continue
+			}
+			d, err := i.disk(Disk{LUN: lun, dir: dir, session: s})
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+// disk completes what the kernel says of a disk.
+func (i *Initiator) disk(d Disk) (Disk, error) {
+	blocks, err := i.list(filepath.Join(d.dir, "block"), "")
+	if err != nil {
+		return d, err
+	}
+	if len(blocks) == 1 {
+		d.Name = filepath.Base(blocks[0])
+	}
+	page, err := i.host.ReadFile("sysfs.read", filepath.Join(d.dir, "vpd_pg83"), 4096)
+	if err != nil && !isGone(err) && !errors.Is(err, unix.EINVAL) { // which a disk without the page answers
+		return d, errs.E(errs.Unavailable, "iSCSI: %w", err)
+	}
+	d.WWID = parseIdentification(page)
+	return d, nil
 }
 
 // Path is its device file.
@@ -68,7 +91,10 @@ func (i *Initiator) Scan(ctx context.Context, s Session, lun int) (Disk, error) 
 		return Disk{}, err
 	}
 	for {
-		d, there := i.find(s, lun)
+		d, there, err := i.find(s, lun)
+		if err != nil {
+			return Disk{}, err
+		}
 		if there && d.Name != "" {
 			if i.opens(ctx, d) {
 				return d, nil
@@ -98,13 +124,14 @@ func (i *Initiator) opens(ctx context.Context, d Disk) bool {
 	}) == nil
 }
 
-func (i *Initiator) find(s Session, lun int) (Disk, bool) {
-	for _, d := range i.Disks(s) {
+func (i *Initiator) find(s Session, lun int) (Disk, bool, error) {
+	all, err := i.Disks(s)
+	for _, d := range all {
 		if d.LUN == lun {
-			return d, true
+			return d, true, err
 		}
 	}
-	return Disk{}, false
+	return Disk{}, false, err
 }
 
 // Rescan makes the kernel look at a disk anew, at its size for one.
@@ -137,7 +164,7 @@ func (i *Initiator) Flush(ctx context.Context, d Disk) error {
 }
 
 // InUse says in words who has a disk, or a device on it, in exclusive use; "" if nobody is seen to. A disk that
-// does not answer cannot be opened to find out: then mounts and the devices on it are all that can be seen.
+// does not answer cannot be opened to find out: then mounts, also of its file, and the devices on it are all that can be seen.
 func (i *Initiator) InUse(ctx context.Context, d Disk) (by string, err error) {
 	if d.Name == "" {
 		return "", nil
@@ -145,6 +172,11 @@ func (i *Initiator) InUse(ctx context.Context, d Disk) (by string, err error) {
 	mounts, err := i.host.MountsOf(i.Path(d))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", errs.E(errs.Unavailable, "disk %s: who has it mounted: %w", d.Name, err)
+	}
+	if len(mounts) == 0 {
+		if mounts, err = i.host.BindsOf(i.Path(d)); err != nil {
+			return "", errs.E(errs.Unavailable, "disk %s: who has its file mounted: %w", d.Name, err)
+		}
 	}
 	if len(mounts) > 0 {
 		return "it is mounted at " + mounts[0].MountPoint, nil
@@ -168,8 +200,11 @@ func (i *Initiator) InUse(ctx context.Context, d Disk) (by string, err error) {
 			return err
 		})
 	})
-	if errors.Is(err, unix.EBUSY) {
+	switch {
+	case errors.Is(err, unix.EBUSY):
 		return "something on the node has it open", nil
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM): // that is about us, and not about the disk
+		return "", errs.E(errs.Unavailable, "disk %s: who has it open: %w", d.Name, err)
 	}
 	return "", nil
 }

@@ -74,6 +74,19 @@ func (i *Initiator) Identify(ctx context.Context, d Disk) (wwid string, err erro
 	}
 }
 
+// refuses reports whether sense data says that there is no such disk or page (SPC-4, 4.5: the key ILLEGAL REQUEST). All else,
+// such as a target that is not ready yet, says nothing of who the disk is.
+func refuses(sense []byte) bool {
+	const fixed, descriptors, illegal = 0x70, 0x72, 5
+	switch {
+	case len(sense) > 2 && sense[0]&0x7e == fixed:
+		return sense[2]&0x0f == illegal
+	case len(sense) > 1 && sense[0]&0x7e == descriptors:
+		return sense[1]&0x0f == illegal
+	}
+	return false
+}
+
 // inquire reads page 0x83. gone: the target answered that it has no such page, or no such disk.
 func inquire(device string) (page []byte, gone bool, err error) {
 	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -100,10 +113,10 @@ func inquire(device string) (page []byte, gone bool, err error) {
 	switch {
 	case r.hostStatus != 0:
 		return nil, false, errors.New("the target was not reached")
-	case r.status == checkCondition || page[0]&0xe0 == absent:
+	case r.status == checkCondition && refuses(sense[:r.senseWritten]), r.status == 0 && page[0]&0xe0 == absent:
 		return nil, true, nil
 	case r.status != 0:
-		return nil, false, errors.New("the target is busy")
+		return nil, false, errors.New("the target is not ready")
 	}
 	return page[:len(page)-int(r.rest)], false, nil
 }

@@ -65,7 +65,7 @@ func (i *Initiator) Login(ctx context.Context, iqn, portal string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout+adminTimeout)
 	defer cancel()
 	for {
-		code, err := i.admin(ctx, "iscsi.login", "-m", "node", "-T", iqn, "-p", portal, "--login")
+		code, err := i.admin(ctx, "iscsi.login", "-m", "node", "-T", iqn, "-p", spelled(portal), "--login")
 		if code != 0 && code != exitExists {
 			return explain(iqn, portal, code, err)
 		}
@@ -152,6 +152,9 @@ func (i *Initiator) Known(iqn string) (bool, error) {
 	}
 	return len(entries) > 0, nil
 }
+
+// spelled is a portal as open-iscsi is told it: it names records by that, and an IPv6 address can be written in many ways.
+func spelled(portal string) string { return net.JoinHostPort(splitPortal(portal)) }
 
 // splitPortal returns the parts of "host:port" with IP addresses in their one canonical form.
 func splitPortal(portal string) (address, port string) {

@@ -41,6 +41,26 @@ func TestParseIdentification(t *testing.T) {
 	}
 }
 
+// TestRefuses: only what is not there is taken for that.
+func TestRefuses(t *testing.T) {
+	for text, want := range map[string]bool{
+		"70000500 0000000a 00000000 25000000": true,  // no such LUN, as Linux's target says it
+		"72052500":                            true,  // the same, with descriptors
+		"f1000500":                            true,  // a deferred error, with an information field
+		"70000200 0000000a 00000000 04010000": false, // becoming ready
+		"70000600 0000000a 00000000 29000000": false, // was reset
+		"70000b00":                            false, // aborted
+		"72020401":                            false,
+		"":                                    false,
+		"7000":                                false,
+		"00000500":                            false,
+	} {
+		if got := refuses(identification(t, text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 func FuzzParseIdentification(f *testing.F) {
 	f.Add(identification(f, page))
 	f.Fuzz(func(t *testing.T, b []byte) {

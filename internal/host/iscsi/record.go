@@ -51,7 +51,7 @@ func (i *Initiator) Record(ctx context.Context, iqn, portal string, chap *CHAP) 
 	path := i.recordPath(iqn, portal)
 	text, err := i.host.ReadFile("iscsi.record.read", path, maxRecord)
 	if errors.Is(err, os.ErrNotExist) {
-		if code, err := i.admin(ctx, "iscsi.record.new", "-m", "node", "-T", iqn, "-p", portal, "-o", "new"); err != nil {
+		if code, err := i.admin(ctx, "iscsi.record.new", "-m", "node", "-T", iqn, "-p", spelled(portal), "-o", "new"); err != nil {
 			return explain(iqn, portal, code, err)
 		}
 		text, err = i.host.ReadFile("iscsi.record.read", path, maxRecord)

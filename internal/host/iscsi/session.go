@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
@@ -59,30 +61,76 @@ func (i *Initiator) Sessions(iqn string) (all []Session, err error) {
 		return nil, errs.E(errs.Unavailable, "iSCSI sessions: %w", err)
 	}
 	for _, e := range entries {
-		if i.attribute(filepath.Join(class, e.Name()), "targetname") != iqn {
+		whose, err := i.read(filepath.Join(class, e.Name(), "targetname"))
+		if err != nil {
+			return nil, err
+		}
+		if whose != iqn {
 			continue
 		}
-		if s, ok := i.session(class, e.Name()); ok {
+		s, ok, err := i.session(class, e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			all = append(all, s)
 		}
 	}
 	return all, nil
 }
 
-func (i *Initiator) session(class, name string) (s Session, ok bool) {
+// session reads a session. ok is false if it has ended.
+func (i *Initiator) session(class, name string) (s Session, ok bool, err error) {
 	dir, err := filepath.EvalSymlinks(filepath.Join(class, name, "device"))
 	number, isHost := strings.CutPrefix(filepath.Base(filepath.Dir(dir)), "host")
-	if err != nil || !isHost {
-		return Session{}, false
+	switch {
+	case isGone(err):
+		return Session{}, false, nil
+	case err != nil:
+		return Session{}, false, errs.E(errs.Unavailable, "iSCSI %s: %w", name, err)
+	case !isHost:
+		return Session{}, false, errs.E(errs.Internal, "iSCSI %s: it is at %s, which is below no SCSI host", name, dir)
 	}
-	s = Session{name: name, dir: dir, host: number, State: i.attribute(filepath.Join(class, name), "state")}
+	state, err := i.read(filepath.Join(class, name, "state"))
+	if err != nil {
+		return Session{}, false, err
+	}
+	s = Session{name: name, dir: dir, host: number, State: state}
 	connections, _ := filepath.Glob(filepath.Join(dir, "connection*", "iscsi_connection", "*"))
 	for _, c := range connections {
 		s.portals = append(s.portals,
 			portal{i.attribute(c, "persistent_address"), i.attribute(c, "persistent_port")},
 			portal{i.attribute(c, "address"), i.attribute(c, "port")})
 	}
-	return s, s.State != ""
+	return s, s.State != "", nil
+}
+
+// isGone reports whether what was looked for in sysfs is not there, or went away meanwhile. All other errors say nothing.
+func isGone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
+}
+
+// read reads a file of sysfs, "" if it is gone or has nothing in it.
+func (i *Initiator) read(path string) (string, error) {
+	text, err := i.host.ReadFile("sysfs.read", path, 4096)
+	if err != nil && !isGone(err) && !errors.Is(err, unix.EINVAL) {
+		return "", errs.E(errs.Unavailable, "iSCSI: %w", err)
+	}
+	return string(bytes.TrimSpace(text)), nil
+}
+
+// list lists a directory of sysfs by the beginning of names, nothing if it is gone.
+func (i *Initiator) list(dir, prefix string) (paths []string, err error) {
+	entries, err := i.host.ReadDir("sysfs.list", dir)
+	if err != nil && !isGone(err) {
+		return nil, errs.E(errs.Unavailable, "iSCSI: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // attribute reads a file of sysfs, "" if there is none.

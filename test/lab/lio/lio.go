@@ -75,6 +75,20 @@ func (d *Disk) Grow(size int64) {
 // Blank makes all of the disk zeros again. Nobody may be using it.
 func (d *Disk) Blank() { lab.Output(d.t, "blkdiscard", "--force", d.Device) }
 
+// Holds fails unless the disk has a text at a place, whatever an initiator believes.
+func (d *Disk) Holds(text string, at int64) {
+	d.t.Helper()
+	f, err := os.Open(d.file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	got := make([]byte, len(text))
+	if _, err := f.ReadAt(got, at); err != nil || string(got) != text {
+		d.t.Errorf("disk %s has %q at %d, %v; want %q", d.name, got, at, err, text)
+	}
+}
+
 // Target is a target with any number of disks. Whoever logs in sees all of them.
 type Target struct {
 	t    testing.TB

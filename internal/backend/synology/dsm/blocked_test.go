@@ -25,7 +25,7 @@ func TestPatience(t *testing.T) {
 		{"never reached", unreachable, 10, 0},
 	} {
 		logins, now := 0, time.Now()
-		k := newSessions(Credentials{Account: "a"}, func(context.Context, Credentials) (*session, error) {
+		k := newSessions(Credentials{Account: "a"}, own, func(context.Context, Credentials) (*session, error) {
 			logins++
 			return nil, c.err
 		})
@@ -48,7 +48,7 @@ func TestPatience(t *testing.T) {
 // TestCredentialsChangeDuringLogin: an answer for the old ones must not latch the new ones.
 func TestCredentialsChangeDuringLogin(t *testing.T) {
 	begun, answer := make(chan bool), make(chan error)
-	k := newSessions(Credentials{Account: "old"}, func(_ context.Context, c Credentials) (*session, error) {
+	k := newSessions(Credentials{Account: "old"}, own, func(_ context.Context, c Credentials) (*session, error) {
 		if c.Account == "new" {
 			return &session{}, nil
 		}
@@ -67,3 +67,6 @@ func TestCredentialsChangeDuringLogin(t *testing.T) {
 		t.Errorf("the new credentials are refused for the old ones: %v", err)
 	}
 }
+
+// own is an account that no other client has.
+func own(Credentials) *account { return newAccount() }

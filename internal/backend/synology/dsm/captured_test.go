@@ -59,7 +59,7 @@ func TestCapturedAnswers(t *testing.T) {
 		}
 	}
 	l, err := c.LUN(ctx, "k8s-csi-pvc-1")
-	same("LUN", []any{l.UUID, l.Type, int64(l.Size), l.Status, l.IsMapped, l.IsActionLocked, l.HasAttr(AttrSnapshot), l.HasAttr(AttrUnmap)}, err,
+	same("LUN", []any{l.UUID, l.Type, int64(l.Size), l.Status, *l.IsMapped, l.IsActionLocked, l.HasAttr(AttrSnapshot), l.HasAttr(AttrUnmap)}, err,
 		[]any{"fd993a34-1111-4222-8333-444455556666", TypeThin, int64(50 << 30), Status("normal"), Flag(true), Flag(false), true, false})
 	uuid, err := c.CreateLUN(ctx, NewLUN{Name: "x", Size: 1})
 	same("CreateLUN", uuid, err, "ac36dabc-0b0c-4f2e-9d3c-5a8f2d7e1b00")

@@ -33,6 +33,7 @@ type Config struct {
 	Timeout     time.Duration // of each request; 0: 60 seconds
 	Pause       time.Duration // before a read is asked again; 0: 250 ms
 	Log         *slog.Logger  // nil: nothing is logged
+	Logins      *Logins       // shared with other clients; nil: with none
 }
 
 // Credentials are an account of DSM. DSM's storage APIs need one of the group administrators.
@@ -85,7 +86,7 @@ func New(c Config) (*Client, error) {
 	if client.log == nil {
 		client.log = slog.New(slog.DiscardHandler)
 	}
-	client.sessions = newSessions(c.Credentials, client.login)
+	client.sessions = newSessions(c.Credentials, func(creds Credentials) *account { return c.Logins.of(base.Host, creds) }, client.login)
 	return client, nil
 }
 

@@ -43,8 +43,8 @@ type LUN struct {
 	BlockSize      Number `json:"block_size"`
 	Status         Status
 	Description    string
-	IsActionLocked Flag `json:"is_action_locked"` // still being made: nothing else can be done with it
-	IsMapped       Flag `json:"is_mapped"`
+	IsActionLocked Flag  `json:"is_action_locked"` // still being made: nothing else can be done with it
+	IsMapped       *Flag `json:"is_mapped"`        // see Mapped
 	DevAttribs     []struct {
 		Name   string `json:"dev_attrib"`
 		Enable Flag
@@ -60,6 +60,14 @@ func (l LUN) HasAttr(name string) bool {
 		}
 	}
 	return false
+}
+
+// Mapped reports whether the LUN is in a target. Where the NAS does not say, it may be: known is false.
+func (l LUN) Mapped() (mapped, known bool) {
+	if l.IsMapped == nil {
+		return false, false
+	}
+	return bool(*l.IsMapped), true
 }
 
 // WWID returns what Linux calls the disk that a LUN is: "3", the NAA of LIO, and of the UUID the

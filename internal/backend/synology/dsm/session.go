@@ -2,21 +2,11 @@ package dsm
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/errs"
-)
-
-const (
-	// blockedPause is how long a NAS that has blocked this address is left alone.
-	blockedPause = 10 * time.Minute
-	// silentLogins in a row, sent but not answered, are followed by silentPause: each may have been a failed one,
-	// and DSM can be set to block an address after three within five minutes.
-	silentLogins = 2
-	silentPause  = 5 * time.Minute
 )
 
 // session is one login, with what the NAS said of its APIs before it. It does not change.
@@ -40,16 +30,14 @@ func (s *session) sign(f form, h http.Header) {
 // sessions keeps the one session that all callers share, and the account from being locked out.
 type sessions struct {
 	login func(context.Context, Credentials) (*session, error)
+	of    func(Credentials) *account
 	now   func() time.Time
 
 	mu      sync.Mutex
 	creds   Credentials
+	account *account // with creds
 	current *session
 	flight  *flight         // the login that is going on
-	latch   error           // DSM's refusal of these credentials
-	wait    error           // why no login is tried before until
-	until   time.Time       //
-	silent  int             // logins in a row that were sent and not answered
 	denied  map[string]bool // methods that a new session did not help
 	closed  bool
 }
@@ -61,8 +49,8 @@ type flight struct {
 	err  error
 }
 
-func newSessions(creds Credentials, login func(context.Context, Credentials) (*session, error)) *sessions {
-	return &sessions{creds: creds, login: login, now: time.Now, denied: map[string]bool{}}
+func newSessions(creds Credentials, of func(Credentials) *account, login func(context.Context, Credentials) (*session, error)) *sessions {
+	return &sessions{creds: creds, of: of, account: of(creds), login: login, now: time.Now, denied: map[string]bool{}}
 }
 
 // get returns the session, after a login if there is none.
@@ -80,7 +68,7 @@ func (k *sessions) renew(ctx context.Context, stale *session) (*session, error) 
 		f = &flight{done: make(chan struct{})}
 		k.flight, k.current = f, nil
 		// The login is everybody's: it does not end with the caller who happened to start it.
-		go k.fly(context.WithoutCancel(ctx), f, k.creds)
+		go k.fly(context.WithoutCancel(ctx), f, k.creds, k.account)
 	}
 	k.mu.Unlock()
 	select {
@@ -100,17 +88,21 @@ func (k *sessions) ready(stale *session) (*session, error) {
 		return k.current, nil
 	case k.flight != nil:
 		return nil, nil
-	case k.latch != nil:
-		return nil, errs.E(errs.Unavailable, "not logged in again until account, password or device change: %w", k.latch)
-	case k.now().Before(k.until):
-		return nil, errs.E(errs.Unavailable, "not logged in again before %s: %w", k.until.UTC().Format(time.RFC3339), k.wait)
 	}
-	return nil, nil
+	return nil, k.account.refuse(k.now())
 }
 
-// fly logs in and tells all who wait.
-func (k *sessions) fly(ctx context.Context, f *flight, creds Credentials) {
-	s, err := k.login(ctx, creds)
+// fly logs in and tells all who wait. Other clients with the same credentials log in before or after, and this one not at
+// all if they were refused.
+func (k *sessions) fly(ctx context.Context, f *flight, creds Credentials, a *account) {
+	a.turn <- struct{}{}
+	var s *session
+	err := a.refuse(k.now())
+	if err == nil {
+		s, err = k.login(ctx, creds)
+		a.judge(err, k.now())
+	}
+	<-a.turn
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer close(f.done)
@@ -120,26 +112,8 @@ func (k *sessions) fly(ctx context.Context, f *flight, creds Credentials) {
 		f.err = errs.E(errs.Unavailable, "the credentials changed during the login: call again")
 	case err != nil:
 		f.err = err
-		k.judge(err)
 	default:
-		f.s, k.current, k.silent = s, s, 0
-	}
-}
-
-// judge decides what a failed login means for the next one.
-func (k *sessions) judge(err error) {
-	var r *Refusal
-	var l *lost
-	refused := errors.As(err, &r) && r.API == authAPI
-	switch {
-	case refused && r.Code == codeBlocked:
-		k.wait, k.until = err, k.now().Add(blockedPause)
-	case refused && r.Code >= codeBadCredential && r.Code <= codeLastOfLogin:
-		k.latch = err
-	case errors.As(err, &l) && l.sent && errors.As(err, new(*silentLogin)):
-		if k.silent++; k.silent >= silentLogins {
-			k.wait, k.until = err, k.now().Add(silentPause)
-		}
+		f.s, k.current = s, s
 	}
 }
 
@@ -175,7 +149,7 @@ func (k *sessions) set(creds Credentials) {
 	if k.creds.equal(creds) {
 		return
 	}
-	k.creds, k.current, k.latch, k.wait, k.until, k.silent = creds, nil, nil, nil, time.Time{}, 0
+	k.creds, k.account, k.current = creds, k.of(creds), nil
 	clear(k.denied)
 }
 

@@ -16,9 +16,9 @@ type Target struct {
 	Enabled     Flag   `json:"is_enabled"`
 	AuthType    Number `json:"auth_type"` // 0 none, 1 CHAP, 2 mutual CHAP
 	User        string
-	MaxSessions Number    `json:"max_sessions"` // 0: any number
-	Mapped      []Mapping `json:"mapped_luns"`
-	Sessions    []struct {
+	MaxSessions Number     `json:"max_sessions"` // 0: any number
+	Mapped      []Mapping  `json:"mapped_luns"`
+	Sessions    []struct { // who is logged in; nil: the NAS does not say
 		IQN string
 		IP  string
 	} `json:"connected_sessions"`
@@ -27,6 +27,17 @@ type Target struct {
 		IP        string
 		Port      Number
 	} `json:"network_portals"`
+}
+
+// Idle reports whether nobody is logged in. Where the NAS does not say, somebody may be.
+func (t Target) Idle() bool { return t.Sessions != nil && len(t.Sessions) == 0 }
+
+// complete refuses a target in an answer that does not say which LUNs it has: that is not one without.
+func (t Target) complete(method string) error {
+	if t.Mapped == nil {
+		return errs.E(errs.Internal, "%s.%s: which LUNs target %q has is not in the answer", targetAPI, method, t.Name)
+	}
+	return nil
 }
 
 // Mapping is a LUN in a target. Its index is used again when it goes: disks are known by WWID.
@@ -87,7 +98,8 @@ var targetDetails = []string{"mapped_lun", "connected_sessions", "status"}
 func (c *Client) Target(ctx context.Context, idOrName string) (Target, error) {
 	is := func(t Target) bool { return t.Name == idOrName || strconv.FormatInt(int64(t.ID), 10) == idOrName }
 	var data struct{ Target Target }
-	err := c.read(ctx, call{targetAPI, 1, "get"}, params{"target_id": idOrName, "additional": targetDetails}, &data)
+	what := call{targetAPI, 1, "get"}
+	err := c.read(ctx, what, params{"target_id": idOrName, "additional": targetDetails}, &data)
 	switch code := CodeOf(err); {
 	case code == codeBadTarget || code == codeBadParam:
 		all, err := c.Targets(ctx)
@@ -100,7 +112,7 @@ func (c *Client) Target(ctx context.Context, idOrName string) (Target, error) {
 	case !is(data.Target):
 		return Target{}, errs.E(errs.Internal, "%s.get: asked for target %q, the answer has %q", targetAPI, idOrName, data.Target.Name)
 	}
-	return data.Target, nil
+	return data.Target, data.Target.complete(what.method)
 }
 
 // Targets lists all targets.
@@ -108,7 +120,13 @@ func (c *Client) Targets(ctx context.Context) ([]Target, error) {
 	var data struct{ Targets *[]Target }
 	what := call{targetAPI, 1, "list"}
 	err := c.read(ctx, what, params{"additional": targetDetails}, &data)
-	return listed(what, data.Targets, err)
+	all, err := listed(what, data.Targets, err)
+	for _, t := range all {
+		if err := t.complete(what.method); err != nil {
+			return nil, err
+		}
+	}
+	return all, err
 }
 
 // SetTarget sets how many sessions a target takes, and its CHAP.

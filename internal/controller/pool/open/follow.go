@@ -107,35 +107,36 @@ func (f *Follower) follow(ctx context.Context, name string) (reconcile.Result, e
 	if err := f.watchSecrets(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
-	secrets, err := f.secrets(ctx, p.Spec.SecretRef)
+	spec, err := Spec(ctx, f.Live, f.Namespace, p)
 	f.setUnread(name, err)
 	if err != nil {
 		f.Log.Warn("pool", "pool", name, "error", err)
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
-	err = f.Pools.Use(ctx, pool.Spec{Name: name, Kind: p.Spec.Kind, Options: maps.Clone(p.Spec.Options), Secrets: secrets})
-	if err != nil { // the set tries again by itself, and the status says why
+	if err := f.Pools.Use(ctx, spec); err != nil { // the set tries again by itself, and the status says why
 		f.Log.Warn("pool", "pool", name, "error", err)
 	}
 	return reconcile.Result{}, nil
 }
 
-// secrets reads a Secret; none without a reference.
-func (f *Follower) secrets(ctx context.Context, ref *v1alpha1.SecretReference) (pool.Secrets, error) {
-	if ref == nil {
-		return nil, nil
+// Spec is a Pool as configured, with what its Secret, which is in the namespace, says.
+func Spec(ctx context.Context, live client.Reader, namespace string, p *v1alpha1.Pool) (pool.Spec, error) {
+	spec := pool.Spec{Name: p.Name, Kind: p.Spec.Kind, Options: maps.Clone(p.Spec.Options)}
+	if p.Spec.SecretRef == nil {
+		return spec, nil
 	}
-	s := &corev1.Secret{}
-	err := f.Live.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: ref.Name}, s)
+	s, name := &corev1.Secret{}, p.Spec.SecretRef.Name
+	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, errs.E(errs.NotFound, "secretRef.name: there is no Secret %s in the namespace %s", ref.Name, f.Namespace)
+		return spec, errs.E(errs.NotFound, "secretRef.name: there is no Secret %s in the namespace %s", name, namespace)
 	case apierrors.IsForbidden(err):
-		return nil, errs.E(errs.Invalid, "secretRef.name: the controller has no right to read the Secret %s in the namespace %s: give it one, by its name (the chart does for the pools in its values)", ref.Name, f.Namespace)
+		return spec, errs.E(errs.Invalid, "secretRef.name: this process has no right to read the Secret %s in the namespace %s: give it one, by its name (the chart does for the pools in its values)", name, namespace)
 	case err != nil:
-		return nil, errs.E(errs.Unavailable, "secretRef.name: Secret %s: %w", ref.Name, err)
+		return spec, errs.E(errs.Unavailable, "secretRef.name: Secret %s: %w", name, err)
 	}
-	return pool.NewSecrets(s.Data), nil
+	spec.Secrets = pool.NewSecrets(s.Data)
+	return spec, nil
 }
 
 func (f *Follower) setUnread(name string, err error) {

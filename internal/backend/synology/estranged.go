@@ -1,0 +1,51 @@
+package synology
+
+import (
+	"context"
+
+	"github.com/dozo-dev/dozo/internal/backend"
+	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
+	"github.com/dozo-dev/dozo/internal/errs"
+)
+
+// A volume whose name or description somebody edited is none of ours any more, and is not used and not deleted. But nodes that
+// have it still have it, so a detach looks for it by what is left: the name or the description.
+
+// estrangedLUN is what is left of a volume that is a LUN, nil if nothing is.
+func (b *Backend) estrangedLUN(ctx context.Context, id backend.ID) (*dsm.LUN, error) {
+	luns, err := b.nas.LUNs(ctx)
+	if err != nil && !b.hasNoLUNs(err) {
+		return nil, err
+	}
+	for _, l := range luns {
+		if m, ours := b.owns(l.Description); l.Name == b.lunName(id) || ours && m.ID == string(id) {
+			return &l, nil
+		}
+	}
+	return nil, nil
+}
+
+// estrangedShare refuses to say that a node is out of what is left of a volume that is a share, as long as that is served:
+// to whom is known by name and description together only.
+func (b *Backend) estrangedShare(ctx context.Context, id backend.ID) error {
+	shares, err := b.nas.Shares(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range shares {
+		m, marked := parseMark(s.Description)
+		_, ours := b.owns(s.Description)
+		if !(s.Name == b.shareName(id) && !marked) && !(ours && m.ID == string(id)) {
+			continue
+		}
+		rules, err := b.nas.NFSRules(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		if len(rules) > 0 {
+			return errs.E(errs.Unavailable, "share %s was volume %s until somebody edited its name, which was %s, or its description: which of its NFS rules are of which node is not known any more; "+
+				"put that back, or remove its NFS rules in Control Panel, Shared Folder", s.Name, id, b.shareName(id))
+		}
+	}
+	return nil
+}

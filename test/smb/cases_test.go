@@ -38,7 +38,7 @@ func secrets(b *bed) {
 	ctx, n := b.t.Context(), b.nodes["n1"]
 	r := b.stageRequest(b.create("secrets"), "n1")
 	r.Secrets["domain"] = "WORKGROUP"
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	look := func(where string, text []byte) {
 		b.t.Helper()
 		if bytes.Contains(text, []byte(naslab.UserPassword)) || bytes.Contains(text, []byte("pass,word")) {
@@ -64,15 +64,16 @@ func secrets(b *bed) {
 
 	wrong := r
 	wrong.Secrets = map[string]string{"username": naslab.User, "password": "wrong"}
+	b.refused("a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
 	before := b.mounts()
 	for range 5 {
-		b.refused("a wrong password", n.Stage(ctx, wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
+		b.refused("a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
 	}
 	b.refused("a wrong password, again", n.Stage(ctx, wrong), errs.Invalid, "not tried again before")
-	if tried := b.mounts() - before; tried != 1 {
-		b.t.Errorf("a wrong password was tried %d times", tried)
+	if tried := b.mounts() - before; tried != 0 {
+		b.t.Errorf("a wrong password was tried %d times more", tried)
 	}
-	b.ok(n.Stage(ctx, r)) // the right one is another login
+	b.ok(b.stage("n1", r)) // the right one is another login
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 }
 
@@ -95,9 +96,9 @@ func refuses(b *bed) {
 	}
 	absent := r
 	absent.Access = backend.MountAccess(backend.Mount{Type: backend.CIFS, Source: r.Access.Mount.Source + "-not"})
-	b.refused("no such share", n.Stage(ctx, absent), errs.Unavailable, "mount error(2)")
+	b.refused("no such share", n.Stage(ctx, absent), errs.Unavailable)
 	r.FSType = backend.CIFS
-	b.ok(n.Stage(ctx, r)) // none of that keeps the right one from being mounted
+	b.ok(b.stage("n1", r)) // none of that keeps the right one from being mounted
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 }
 
@@ -106,7 +107,7 @@ func quota(b *bed) {
 	ctx, n := b.t.Context(), b.nodes["n1"]
 	id := b.create("quota")
 	r := b.stageRequest(id, "n1")
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	data := bytes.Repeat([]byte("0123456789abcdef"), mib/16)
 	write := func(name string) error { return put(filepath.Join(r.Staging, name), slices.Repeat(data, size/mib*3/4)) }
 	b.ok(write("one"))
@@ -129,17 +130,17 @@ func permission(b *bed) {
 	ctx, n := b.t.Context(), b.nodes["n1"]
 	id := b.create("permission")
 	r := b.stageRequest(id, "n1")
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	b.ok(put(filepath.Join(r.Staging, "data"), []byte("kept")))
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 	b.detach(id, "n1")
-	b.refused("Stage of a detached volume", n.Stage(ctx, r), errs.Invalid, "permission for the share")
+	b.refused("Stage of a detached volume", b.stage("n1", r), errs.Invalid, "permission for the share")
 
 	_, err := b.pool.(backend.Attacher).Attach(ctx, id, backend.AttachRequest{Node: "n1", ReadOnly: true})
 	b.ok(err)
 	b.restart("n1") // which does not remember the refusal
 	n = b.nodes["n1"]
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	b.expect(filepath.Join(r.Staging, "data"), "kept")
 	if err := put(filepath.Join(r.Staging, "more"), []byte("x")); err == nil {
 		b.t.Error("a node that is admitted to read wrote")
@@ -152,7 +153,7 @@ func away(b *bed) {
 	ctx, n := b.t.Context(), b.nodes["n1"]
 	id := b.create("away")
 	r, other := b.stageRequest(id, "n1"), b.stageRequest(b.create("other"), "n1")
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	p, late := b.publishRequest(r, "pod"), b.publishRequest(r, "late")
 	b.ok(n.Publish(ctx, p))
 	b.ok(put(filepath.Join(p.Target, "data"), []byte("kept")))
@@ -171,13 +172,13 @@ func away(b *bed) {
 	})
 	b.ok(<-written)
 	b.expect(filepath.Join(p.Target, "waits"), "for the NAS")
-	b.ok(n.Stage(ctx, other))
+	b.ok(b.stage("n1", other))
 	b.ok(n.Unstage(ctx, other.Volume, other.Staging))
 	b.PowerCycle(func() {
 		b.ok(n.Unpublish(ctx, r.Volume, p.Target))
 		b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 	})
-	b.ok(n.Stage(ctx, r))
+	b.ok(b.stage("n1", r))
 	b.expect(filepath.Join(r.Staging, "data"), "kept")
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 }

@@ -50,11 +50,11 @@ func New(dir string) *Server {
 	return &Server{dir: dir, shares: map[string]Share{}, passwords: map[string]string{}, on: true}
 }
 
-// Set serves a share, or changes whom it is served to: without users nobody. Who has it mounted keeps it until they connect
+// Set serves a share, or changes whom it is served to: without users it is there for nobody. Who has it mounted keeps it until they connect
 // again, as smbd has it.
 func (s *Server) Set(share Share) error {
-	if len(share.Users) == 0 {
-		return s.Remove(share.Name)
+	if _, served := s.shares[share.Name]; len(share.Users) == 0 && !served {
+		return nil // it is one by NFS, or has had no users yet
 	}
 	s.shares[share.Name] = share
 	return s.apply()
@@ -156,6 +156,9 @@ force directory mode = 0777
 			if u.ReadOnly {
 				readers = append(readers, strconv.Quote(u.Name))
 			}
+		}
+		if len(all) == 0 {
+			all = []string{"nobody"} // who has no password; an empty list is everybody
 		}
 		fmt.Fprintf(&b, "[%s]\npath = %s\nread only = no\nbrowseable = %s\nvalid users = %s\nread list = %s\n",
 			name, share.Path, map[bool]string{true: "no", false: "yes"}[share.Hidden], strings.Join(all, " "), strings.Join(readers, " "))

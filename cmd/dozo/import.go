@@ -174,7 +174,7 @@ func (f *importFlags) request(claim client.ObjectKey) (r imports.Request, what s
 	case f.lun != "":
 		what, r.Parameters = "LUN "+r.From, map[string]string{"protocol": "iscsi"}
 	case f.share != "":
-		what, r.Parameters = "share "+r.From, map[string]string{"protocol": "nfs"}
+		what, r.Share = "share "+r.From, true
 	default:
 		what, where = r.From+" on node "+r.Node, f.node
 	}

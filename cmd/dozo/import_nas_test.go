@@ -206,6 +206,11 @@ func importOneByOne(b *nasBed) {
 	if out, err := b.run(importFlags{share: "docs"}); err != nil || out != "share docs is volume nas.import-nas-docs, PersistentVolume import-nas-docs, 5Mi.\n" {
 		t.Errorf("%v: %s", err, out)
 	}
+	b.make(&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "smb"}, Provisioner: "synology.dozo.dev", Parameters: map[string]string{"pool": "nas", "protocol": "smb", "users": "alice"}})
+	b.fine(b.nas.CreateShare(t.Context(), dsm.NewShare{Name: "films", VolumePath: "/volume1", QuotaMB: 5}))
+	if out, err := b.run(importFlags{share: "films", class: "smb", dryRun: true}); err != nil || !strings.Contains(out, `"type":"cifs"`) {
+		t.Errorf("the class says SMB: %v: %s", err, out)
+	}
 	p = b.pv("import-nas-docs")
 	if p.Spec.AccessModes[0] != corev1.ReadWriteMany || p.Spec.CSI.FSType != "" || !strings.Contains(p.Spec.CSI.VolumeAttributes["dozo.dev/access"], `"source":"127.0.0.1:/volume1/dz-import-nas-`) {
 		t.Errorf("the PersistentVolume is %+v", p.Spec)

@@ -45,6 +45,7 @@ type Request struct {
 	AccessModes []corev1.PersistentVolumeAccessMode // none: ReadWriteMany for a file system on a server, otherwise ReadWriteOnce
 
 	Parameters map[string]string // for the backend; of a pool outside the cluster. They win over the class's
+	Share      bool              // it is a share: by the class's protocol or the pool's, or NFS if those are for LUNs
 }
 
 // Objects are what an import makes.

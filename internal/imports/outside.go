@@ -1,6 +1,7 @@
 package imports
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
@@ -46,5 +47,9 @@ func (i *Importer) parameters(r Request, t target) map[string]string {
 		maps.Copy(all, i.Parameters(t.class.Parameters))
 	}
 	maps.Copy(all, r.Parameters)
+	const protocol, lun = "protocol", "iscsi"
+	if is := cmp.Or(all[protocol], t.pool.Spec.Options[protocol], lun); r.Share && is == lun {
+		all[protocol] = backend.NFS
+	}
 	return all
 }

@@ -141,7 +141,11 @@ func (r *request) idle(name string) (*lun, int) {
 	return l, code
 }
 
-func (s *Sim) locked(l *lun) bool { return s.cfg.Now().Before(l.LockedUntil) || !l.GoneAt.IsZero() }
+// locked is about a LUN that is worked on. A clock that was set back (in guests it may be) does not prolong that.
+func (s *Sim) locked(l *lun) bool {
+	left := l.LockedUntil.Sub(s.cfg.Now())
+	return left > 0 && left <= max(s.cfg.CreateLock, s.cfg.CloneLock) || !l.GoneAt.IsZero()
+}
 
 func (r *request) lunGet() answer {
 	l, code := r.one("uuid")

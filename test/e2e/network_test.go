@@ -3,12 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 )
 
 // outOfService is the taint by which a person says of a node that it is off: its volumes may be taken from it.
@@ -84,13 +85,21 @@ func (b *bed) fence(take func(node string, p *corev1.Pod) (comeBack func()), che
 // taint says that a node is out of service, or takes that back.
 func (b *bed) taint(node string, on bool) {
 	b.t.Helper()
-	change := fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"value":"nodeshutdown","effect":"NoExecute"}]}}`, outOfService)
-	if !on {
-		change = fmt.Sprintf(`{"spec":{"taints":[{"$patch":"delete","key":%q}]}}`, outOfService)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
 	defer cancel()
-	if _, err := b.cluster.typed.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, []byte(change), metav1.PatchOptions{}); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		n, err := b.cluster.typed.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == outOfService })
+		if on {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: outOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute})
+		}
+		_, err = b.cluster.typed.CoreV1().Nodes().Update(ctx, n, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,12 +127,10 @@ func TestBusyLUNHoldsUpNoOther(t *testing.T) {
 	}()
 	locked := make(chan struct{})
 	var once sync.Once
-	looks := 0
+	var looks atomic.Int64
 	b.intercept(func(api, method string) bool {
-		if api == "SYNO.Core.ISCSI.LUN" && method == "get" {
-			if looks++; looks > 3 { // it is waiting
-				once.Do(func() { close(locked) })
-			}
+		if api == "SYNO.Core.ISCSI.LUN" && method == "get" && looks.Add(1) > 3 { // it is waiting
+			once.Do(func() { close(locked) })
 		}
 		return false
 	})

@@ -29,6 +29,7 @@ var layers = []layer{
 		why: "the API is types: whoever imports it gets apimachinery and nothing more"},
 	{of: "internal/errs", never: []string{"k8s.io", "google.golang.org", "os/exec", "net/http"},
 		why: "everything stands on errs, so it stands on nothing"},
+	{of: "internal/errs/errstest", uses: []string{"internal/errs"}, why: "a check of errors knows only errors"},
 	{of: "internal/backend", uses: []string{"internal/errs"}, never: []string{"k8s.io", "google.golang.org", "golang.org/x", "os/exec", "net/http"},
 		why: "the contract is data and interfaces: an implementation in it would become everybody's"},
 	{of: "internal/host", uses: []string{"internal/errs"}, never: []string{"google.golang.org", "k8s.io/api", "k8s.io/client-go"},
@@ -56,7 +57,7 @@ var layers = []layer{
 		why:   "a backend knows its storage and the host: never another kind, never Kubernetes, never who calls it"},
 	{of: "internal/host/crypt", uses: []string{"internal/host", "internal/host/fs", "internal/backend", "internal/errs"},
 		why: "encryption looks at a device as mkfs does before it writes to it"},
-	{of: "internal/host/connect", uses: []string{"internal/host", "internal/host/iscsi", "internal/backend", "internal/errs", "internal/keylock"},
+	{of: "internal/host/connect", uses: []string{"internal/host", "internal/host/dm", "internal/host/iscsi", "internal/backend", "internal/errs", "internal/keylock"},
 		why: "what connects knows the ways, and who is at a target that volumes share"},
 	{of: "internal/host/iscsi", uses: []string{"internal/host", "internal/errs"}, why: "the initiator knows targets and disks, and not what they are for"},
 	{of: "internal/host/*", uses: []string{"internal/host", "internal/backend", "internal/errs"},
@@ -144,7 +145,7 @@ func (l layer) refuses(pkg, imported string, test bool) string {
 }
 
 // forTests are the packages that tests of any layer may use.
-var forTests = []string{"internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/lab/api", "test/driver", "test/dsmsim"}
+var forTests = []string{"internal/errs/errstest", "internal/host/hosttest", "internal/backend/fake", "internal/backend/backendtest", "internal/pool", "internal/host", "internal/backend", "internal/errs", "test/lab", "test/lab/api", "test/driver", "test/dsmsim"}
 
 // TestOnlyCommandsNameTheKinds is the rule that keeps a new kind out of everything but itself.
 func TestOnlyCommandsNameTheKinds(t *testing.T) {

@@ -26,9 +26,9 @@ type role struct{ controller, node bool }
 
 // serveFlags are the flags of the roles.
 type serveFlags struct {
-	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, metrics, logFormat string
-	lvmdSocket                                                                     string
-	cluster                                                                        clusterFlags
+	poolConfig, kind, endpoint, nodeName, stateDir, kubeletDir, nodeRoot, metrics, logFormat string
+	lvmdSocket                                                                               string
+	cluster                                                                                  clusterFlags
 }
 
 func serveCommand() *cobra.Command {
@@ -79,6 +79,7 @@ The file lists pools, each with options as 'dozo kinds' shows them, or with the 
 	fl.StringVar(&f.metrics, "metrics-address", "", "serve Prometheus metrics at this address, such as :9100 (default: nowhere)")
 	if r.node {
 		fl.StringVar(&f.stateDir, "state-dir", "/var/lib/dozo/node", "`directory` for what was done to volumes on this node; it must outlive this process")
+		fl.StringVar(&f.nodeRoot, "node-root", "", "`directory` where this container sees the node's root file system: iscsiadm and multipathd are run below it, as the node has them (default: those that are here)")
 		fl.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "`directory` of the kubelet: paths below it are never followed through symlinks")
 	}
 	if r.node && r.controller { // without Kubernetes
@@ -175,6 +176,7 @@ func newDriverOptions(r role, f serveFlags, log *slog.Logger) driverOptions {
 	if r.node {
 		o.nodes = onlyNode(f.nodeName)
 	}
+	o.host.Node = f.nodeRoot
 	o.host.Runner = measured{o.host.Runner, o.metrics}
 	o.limitsChanged, o.changed = node.Changed()
 	return o

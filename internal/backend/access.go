@@ -31,7 +31,9 @@ type Access struct {
 // ISCSI is a disk behind an iSCSI target. What a PersistentVolume keeps has no Target: a node may reach the
 // disk only once it was admitted, and by what target is the answer to that; see [Attacher].
 type ISCSI struct {
-	WWID   string       `json:"wwid"` // as udev and multipath write it: "3" and the NAA identifier, 33 hexadecimal digits
+	WWID   string       `json:"wwid"`             // as udev and multipath write it: "3" and the NAA identifier, 33 hexadecimal digits
+	Raw    bool         `json:"raw,omitempty"`    // its mark is [Raw] and done, which the node cannot ask for: it is never formatted
+	Copied bool         `json:"copied,omitempty"` // its mark is [Mark.Copied], nor can it ask for that: a file system may have the UUID of another volume's
 	Target *ISCSITarget `json:"target,omitempty"`
 }
 

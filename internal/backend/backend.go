@@ -96,7 +96,8 @@ type Attacher interface {
 	// Attach admits a node and returns how it reaches the volume. Called again for the same node, it
 	// returns the same. errs.InUse, with the other node's name, while another node is admitted, unless r is
 	// shared; errs.NotFound if there is no such volume; errs.Exists if the node was admitted to read only, or to write too, and
-	// r asks for the other, also if the storage does not enforce it.
+	// r asks for the other, also if the storage does not enforce it. The access to a device is [ISCSI.Raw] from the first time on that
+	// r.Block is set, as it is of what was imported, and of copies of either. It is [ISCSI.Copied] if the volume was made with a [Source].
 	Attach(ctx context.Context, id ID, r AttachRequest) (Access, error)
 	// Detach shuts a node out ("" = all nodes): when it returns, nothing that the node sends changes the volume. A node that was
 	// not admitted is no error, nor is a volume that is gone.
@@ -109,6 +110,7 @@ type AttachRequest struct {
 	Addresses []string // IP addresses that the node is known by; none: they are not known
 	Shared    bool     // other nodes may be admitted as well
 	ReadOnly  bool     // the node only reads, and sees to that itself where the storage cannot
+	Block     bool     // it is used as a block device, as it is: from then on its content is its user's own business
 }
 
 // Activator is a backend whose volumes have to be made ready on the node that uses them, because

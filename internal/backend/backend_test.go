@@ -63,6 +63,8 @@ func TestAccessIsForEver(t *testing.T) {
 		`{"version":3,"iscsi":{"wwid":"360014053a993a34d01d2d4d3bd712dad"}}`: ISCSIAccess("360014053a993a34d01d2d4d3bd712dad", nil),
 		`{"version":3,"iscsi":{"wwid":"360014053a993a34d01d2d4d3bd712dad","target":{"iqn":"iqn.2000-01.com.synology:nas.n1","portals":["192.0.2.1:3260"],"lun":1,"chap":true}}}`: ISCSIAccess(
 			"360014053a993a34d01d2d4d3bd712dad", &ISCSITarget{IQN: "iqn.2000-01.com.synology:nas.n1", Portals: []string{"192.0.2.1:3260"}, LUN: 1, CHAP: true}),
+		`{"version":3,"iscsi":{"wwid":"360014053a993a34d01d2d4d3bd712dad","raw":true,"copied":true}}`: {
+			Version: 3, ISCSI: &ISCSI{WWID: "360014053a993a34d01d2d4d3bd712dad", Raw: true, Copied: true}},
 		`{"version":3,"mount":{"type":"nfs","source":"nas:/volume1/dz-1","options":["nfsvers=4.1"]}}`: MountAccess(Mount{Type: NFS, Source: "nas:/volume1/dz-1", Options: []string{"nfsvers=4.1"}}),
 	} {
 		var got Access

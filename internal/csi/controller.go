@@ -245,7 +245,11 @@ func (c *controller) ValidateVolumeCapabilities(ctx context.Context, r *csi.Vali
 		return nil, err
 	}
 	if unsupported == nil {
-		unsupported = uses.fit("volume_capabilities", reachedBy(v.Access))
+		access := v.Access
+		if kept, err := readAccess(Handle{Pool: p.Name(), ID: v.ID}, "volume_context", r.GetVolumeContext()[contextAccess]); err == nil {
+			access = kept // which knows whether it is encrypted
+		}
+		unsupported = uses.fit("volume_capabilities", reachedBy(access))
 	}
 	if unsupported == nil {
 		unsupported = c.fits(p, v, r)

@@ -135,7 +135,7 @@ func accessOf(h Handle, publish, volume map[string]string) (backend.Access, erro
 	switch {
 	case err != nil:
 		return given, err
-	case reachedBy(given) != reachedBy(kept), given.ISCSI != nil && given.ISCSI.WWID != kept.ISCSI.WWID:
+	case (given.Mount == nil) != (kept.Mount == nil), (given.ISCSI == nil) != (kept.ISCSI == nil), given.ISCSI != nil && given.ISCSI.WWID != kept.ISCSI.WWID:
 		return given, errs.E(errs.Invalid, "publish_context[%q]: it leads to something else than the PersistentVolume does: was the volume made anew under its old name?", contextAccess)
 	case kept.Encryption != nil:
 		given = given.Encrypted(*kept.Encryption)

@@ -37,7 +37,10 @@ func (c *controller) ControllerPublishVolume(ctx context.Context, r *csi.Control
 		return nil, errs.E(errs.KindOf(err), "node_id: %w", err)
 	}
 	readOnly := use.readOnly || r.GetReadonly()
-	access, err := p.Attach(ctx, h.ID, backend.AttachRequest{Node: r.GetNodeId(), Addresses: addresses, Shared: use.manyNodes, ReadOnly: readOnly})
+	access, err := p.Attach(ctx, h.ID, backend.AttachRequest{
+		Node: r.GetNodeId(), Addresses: addresses, Shared: use.manyNodes, ReadOnly: readOnly,
+		Block: use.block && kept.Encryption == nil, // an encrypted one has yet to be formatted by the node, and shows by its header that it was
+	})
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "volume_id: %s: %w", h, err)
 	}

@@ -165,6 +165,8 @@ func TestUnpublish(t *testing.T) {
 	wantCode(t, unpublish("main:v", "node-1"), codes.Unavailable, "main:v", "no answer")
 }
 
+func sealed() map[string]string { return map[string]string{"encryption": "luks2"} }
+
 // TestWhoMayShare: how many nodes may use a volume follows from what it is, in every call that asks.
 func TestWhoMayShare(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -179,6 +181,10 @@ func TestWhoMayShare(t *testing.T) {
 		"folder, block":           {false, folder(), block(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER), "volumeMode: Filesystem"},
 		"folder, ext4":            {false, folder(), capability(writers), "nfs"},
 		"device, block, written":  {false, nil, block(writers), ""},
+		"sealed, block, written":  {false, sealed(), block(writers), "one node at a time"},
+		"sealed, block, read":     {false, sealed(), block(readers), "one node at a time"},
+		"sealed, file system":     {false, sealed(), capability(writers), "protocol: nfs"},
+		"sealed, block, once":     {false, sealed(), block(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER), ""},
 		"device, file system":     {false, nil, capability(writers), "protocol: nfs"},
 		"device, read":            {false, nil, capability(readers), "protocol: nfs"},
 		"device, once":            {false, nil, mountOnce(), ""},
@@ -207,7 +213,7 @@ func TestWhoMayShare(t *testing.T) {
 			judge(err)
 			_, err = b.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{VolumeId: "main:v", StagingTargetPath: "/s", VolumeCapability: c.use, VolumeContext: v.GetVolumeContext()})
 			judge(err)
-			answer, err := b.ValidateVolumeCapabilities(t.Context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "main:v", VolumeCapabilities: []*csi.VolumeCapability{c.use}})
+			answer, err := b.ValidateVolumeCapabilities(t.Context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "main:v", VolumeCapabilities: []*csi.VolumeCapability{c.use}, VolumeContext: v.GetVolumeContext()})
 			wantOK(t, err)
 			if (answer.GetConfirmed() != nil) != (c.refusal == "") || !strings.Contains(answer.GetMessage(), c.refusal) {
 				t.Errorf("validated: %v", answer)
@@ -229,6 +235,26 @@ func TestNodeExpansion(t *testing.T) {
 		got, err := b.ControllerExpandVolume(t.Context(), &csi.ControllerExpandVolumeRequest{VolumeId: v.GetVolumeId(), CapacityRange: &csi.CapacityRange{RequiredBytes: 128 * mib}})
 		wantOK(t, err)
 		want(t, got.GetNodeExpansionRequired(), name == "device")
+	}
+}
+
+// TestPublishBlock: what is a block device is raw, unless the node encrypts it: that has to format it first.
+func TestPublishBlock(t *testing.T) {
+	b := attaching(t)
+	device := block(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER)
+	for name, raw := range map[string]bool{"plain": true, "encrypted": false} {
+		var class map[string]string
+		if !raw {
+			class = map[string]string{"encryption": "luks2", "csi.storage.k8s.io/node-stage-secret-name": "keys", "csi.storage.k8s.io/node-stage-secret-namespace": "dozo"}
+		}
+		v := b.made(t, name, class, device)
+		p, err := b.ControllerPublishVolume(t.Context(), publish(v, "node-1", device))
+		wantOK(t, err)
+		a, err := accessOf(Handle{Pool: "main", ID: backend.ID(name)}, p.GetPublishContext(), v.GetVolumeContext())
+		wantOK(t, err)
+		if a.ISCSI.Raw != raw || (a.Encryption == nil) != raw {
+			t.Errorf("%s: raw %v, encryption %v", name, a.ISCSI.Raw, a.Encryption)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/pool"
 )
 
 // usage is how a caller wants to use a volume: a VolumeCapability, checked.
@@ -27,6 +28,7 @@ type reach int
 const (
 	inPlace  reach = iota // it is on a node
 	asDevice              // a disk, which is attached to nodes
+	asSealed              // the same, encrypted: what is on it is the node's own
 	asFolder              // a file system on a server
 )
 
@@ -37,6 +39,8 @@ func (c class) reach() reach {
 		return asFolder
 	case c.pool.Kind().NodeBound || c.pool.Capabilities().Attacher == nil:
 		return inPlace
+	case pool.IsEncrypted(c.parameters):
+		return asSealed
 	}
 	return asDevice
 }
@@ -46,6 +50,8 @@ func reachedBy(a backend.Access) reach {
 	switch {
 	case a.Mount != nil:
 		return asFolder
+	case a.ISCSI != nil && a.Encryption != nil:
+		return asSealed
 	case a.ISCSI != nil:
 		return asDevice
 	}
@@ -64,7 +70,10 @@ func (u usage) fits(field string, r reach) error {
 		return errs.E(errs.Unsupported, "%s.mount.fs_type: %s: these volumes are devices, on which ext4, xfs or btrfs is made", field, u.fsType)
 	case !u.manyNodes, r == asFolder, r == asDevice && u.block:
 		return nil
-	case r == asDevice:
+	case r == asSealed && u.block:
+		return errs.E(errs.Unsupported, "%s.access_mode: %v: an encrypted volume is used on one node at a time, since the node makes its key and keeps it on the device; "+
+			"ask for ReadWriteOnce or ReadWriteOncePod, or leave encryption to the application", field, u.mode)
+	case r != inPlace:
 		return errs.E(errs.Unsupported, "%s.access_mode: %v: a file system on a device is mounted on one node at a time: ask for ReadWriteOnce or ReadWriteOncePod; "+
 			"for many nodes use a class whose volumes are shared folders (protocol: nfs), or volumeMode: Block if the application itself can share a device", field, u.mode)
 	}

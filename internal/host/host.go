@@ -25,6 +25,9 @@ type Host struct {
 	Roots  Roots
 	Runner Runner
 	Seam   Seam
+	// Node is the directory where the root file system of the node is, in a container that does not have it for its own:
+	// programs with [Cmd.OfNode] are run there. It is empty where they are our own.
+	Node string
 }
 
 // New returns the machine that this process runs on.
@@ -64,6 +67,9 @@ func (h *Host) Dev(elem ...string) string { return under(h.Roots.Dev, elem) }
 
 // Cgroup returns a path under the root of the control groups.
 func (h *Host) Cgroup(elem ...string) string { return under(h.Roots.Cgroup, elem) }
+
+// OfNode returns a path of the node's root file system, as the programs with [Cmd.OfNode] have it.
+func (h *Host) OfNode(path string) string { return filepath.Join(h.Node, path) }
 
 func under(root string, elem []string) string {
 	return filepath.Join(append([]string{root}, elem...)...)

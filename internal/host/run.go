@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -26,6 +27,10 @@ type Cmd struct {
 	Args    []string
 	Stdin   []byte
 	Timeout time.Duration // 0 is DefaultTimeout
+	// OfNode is of a program that talks to a daemon of the node, and has to be of the same version: it is run as the node
+	// has it; see [Host.Node].
+	OfNode bool
+	root   string // the directory that the program takes for /; empty is ours
 }
 
 // Output is what a program wrote.
@@ -66,6 +71,9 @@ type Runner interface {
 
 // Run passes a program through the seam and runs it.
 func (h *Host) Run(ctx context.Context, c Cmd) (out Output, err error) {
+	if c.OfNode {
+		c.root = h.Node
+	}
 	err = h.pass(Effect{Op: c.Op, Reads: c.Reads, Program: true}, func() error {
 		out, err = h.Runner.Run(ctx, c)
 		return err
@@ -86,18 +94,38 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	if c.root != "" {
+		cmd.Path, cmd.Err = below(c.root, c.Name)
+		cmd.Dir = "/"
+	}
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdin = bytes.NewReader(c.Stdin)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = 2 * time.Second
 	// A mkfs must not outlive us and meet our successor's. The signal is sent when the parent
 	// *thread* ends, so this goroutine keeps its thread until the program is done.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Chroot: c.root}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	out := Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
 	return out, classify(ctx, c.Name, timeout, err, stderr.String())
+}
+
+// below returns the path of a program as whoever takes root for / has it.
+func below(root, name string) (string, error) {
+	for _, dir := range programDirs() {
+		// Where a link leads is another matter in there.
+		if _, err := os.Lstat(filepath.Join(root, dir, name)); err == nil {
+			return filepath.Join(dir, name), nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+// programDirs are where nodes have their programs. The last two are NixOS' and Talos'.
+func programDirs() []string {
+	return []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/run/current-system/sw/bin"}
 }
 
 func classify(ctx context.Context, name string, timeout time.Duration, err error, stderr string) error {

@@ -21,13 +21,18 @@ type Keys struct {
 // Locks are the locks of one process. They are safe for concurrent use.
 type Locks struct {
 	now func() time.Time
+	*table
+}
 
+// table is what locks have in common with those [Locks.Beside] them.
+type table struct {
 	mu   sync.Mutex
 	held map[string][]*Holder // of a key: the one that has it alone, or those that share it
 }
 
 // Holder is an operation under way.
 type Holder struct {
+	of    *Locks
 	op    string
 	keys  Keys
 	since time.Time
@@ -39,8 +44,11 @@ type Holder struct {
 
 // New returns locks of which none is held; now tells the time.
 func New(now func() time.Time) *Locks {
-	return &Locks{now: now, held: map[string][]*Holder{}}
+	return &Locks{now: now, table: &table{held: map[string][]*Holder{}}}
 }
+
+// Beside returns locks of the same keys for somebody else: who takes one waits for the holders of both, and each drains its own.
+func (l *Locks) Beside() *Locks { return &Locks{now: l.now, table: l.table} }
 
 // Lock is Take of keys for this operation alone.
 func (l *Locks) Lock(ctx context.Context, op string, keys ...string) (*Holder, error) {
@@ -76,7 +84,7 @@ func (l *Locks) tryTake(op string, keys Keys) (mine, taken *Holder) {
 			return nil, hs[0]
 		}
 	}
-	mine = &Holder{op: op, keys: keys, since: l.now(), done: make(chan struct{})}
+	mine = &Holder{of: l, op: op, keys: keys, since: l.now(), done: make(chan struct{})}
 	for _, k := range slices.Concat(keys.Alone, keys.Shared) {
 		l.held[k] = append(l.held[k], mine)
 	}
@@ -99,40 +107,37 @@ func (l *Locks) Unlock(h *Holder) {
 // Drain waits until nothing is held.
 func (l *Locks) Drain(ctx context.Context) error {
 	for {
-		h := l.any()
-		if h == nil {
+		hs := l.holders()
+		if len(hs) == 0 {
 			return nil
 		}
 		select {
-		case <-h.done:
+		case <-hs[0].done:
 		case <-ctx.Done():
-			return fmt.Errorf("still running: %s", h.describe(l.now()))
+			return fmt.Errorf("still running: %s", hs[0].describe(l.now()))
 		}
 	}
 }
 
-func (l *Locks) any() *Holder {
+// holders are those that took their keys of these locks, not of others beside them; longest first.
+func (l *Locks) holders() []*Holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, hs := range l.held {
-		return hs[0]
-	}
-	return nil
-}
-
-// Running describes what is under way, longest first.
-func (l *Locks) Running() []string {
-	l.mu.Lock()
 	var hs []*Holder
 	for _, holders := range l.held {
 		for _, h := range holders {
-			if !slices.Contains(hs, h) {
+			if h.of == l && !slices.Contains(hs, h) {
 				hs = append(hs, h)
 			}
 		}
 	}
-	l.mu.Unlock()
 	slices.SortFunc(hs, func(a, b *Holder) int { return a.since.Compare(b.since) })
+	return hs
+}
+
+// Running describes what is under way, longest first.
+func (l *Locks) Running() []string {
+	hs := l.holders()
 	out := make([]string, len(hs))
 	for i, h := range hs {
 		out[i] = h.describe(l.now())

@@ -42,6 +42,32 @@ func TestLockNamesItsHolder(t *testing.T) {
 	}
 }
 
+// TestBeside: keys are held against those beside too, and each drains its own.
+func TestBeside(t *testing.T) {
+	one := New(time.Now)
+	two := one.Beside()
+	h, err := one.Lock(t.Context(), "grow v1", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := two.Lock(ctx, "attach v1", "a"); !errs.Is(err, errs.Aborted) || !strings.Contains(err.Error(), "grow v1") {
+		t.Errorf("waiting: %v", err)
+	}
+	if err := two.Drain(ctx); err != nil || len(two.Running()) > 0 || len(one.Running()) != 1 {
+		t.Errorf("drain: %v, with %q and %q", err, two.Running(), one.Running())
+	}
+	one.Unlock(h)
+	if h, err = two.Lock(t.Context(), "attach v1", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	two.Unlock(h)
+}
+
 func TestRunOutlivesItsCaller(t *testing.T) {
 	l := New(time.Now)
 	begun, goOn := make(chan struct{}), make(chan struct{})

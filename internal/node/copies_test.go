@@ -10,6 +10,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/test/lab"
 )
 
@@ -110,7 +111,7 @@ func TestUnmarkedTwin(t *testing.T) {
 	b.stage(source)
 	b.copyDisk("v1", "c1")
 	b.disks.marks["c1"] = backend.Mark{FS: "btrfs", Done: true}
-	refuses(t, "Stage", b.node.Stage(b.ctx, request(b, "c1", "btrfs")), errs.InUse, "btrfstune")
+	errstest.Refused(t, "Stage", b.node.Stage(b.ctx, request(b, "c1", "btrfs")), errs.InUse, "btrfstune")
 	b.unstage(source)
 }
 
@@ -123,7 +124,7 @@ func TestOtherChecksums(t *testing.T) {
 	b.stage(source)
 	write(t, source.Staging+"/file", "hello")
 	b.copyDisk("v1", "c1")
-	refuses(t, "with a log", b.node.Stage(b.ctx, c), errs.Unsupported, "CRC32C")
+	errstest.Refused(t, "with a log", b.node.Stage(b.ctx, c), errs.Unsupported, "CRC32C")
 	b.unstage(source)
 	b.copyDisk("v1", "c1")
 	b.stage(source)
@@ -175,9 +176,9 @@ func TestGrowth(t *testing.T) {
 			}
 			b.well(s)
 			_, err = b.node.Expand(b.ctx, s.Volume, b.kubelet)
-			refuses(t, "Expand at another path", err, errs.NotFound)
+			errstest.Refused(t, "Expand at another path", err, errs.NotFound)
 			_, err = b.node.Expand(b.ctx, "nobody", s.Staging)
-			refuses(t, "Expand of another volume", err, errs.NotFound)
+			errstest.Refused(t, "Expand of another volume", err, errs.NotFound)
 			b.unstage(s)
 		})
 	}
@@ -196,7 +197,7 @@ func TestGrowthWithoutCapability(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := b.node.Expand(b.ctx, s.Volume, s.Staging)
-	refuses(t, "Expand", err, errs.Unsupported, "CAP_SYS_RESOURCE")
+	errstest.Refused(t, "Expand", err, errs.Unsupported, "CAP_SYS_RESOURCE")
 	b.unstage(s)
-	refuses(t, "Stage", b.node.Stage(b.ctx, s), errs.Unsupported, "CAP_SYS_RESOURCE")
+	errstest.Refused(t, "Stage", b.node.Stage(b.ctx, s), errs.Unsupported, "CAP_SYS_RESOURCE")
 }

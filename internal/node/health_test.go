@@ -12,6 +12,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 )
@@ -50,7 +51,7 @@ func TestHealthOfExt4WithErrors(t *testing.T) {
 	if err := os.WriteFile(s.Staging+"/x", nil, 0o600); err == nil {
 		t.Error("it can be written to after an error")
 	}
-	refuses(t, "Stage of what turned read-only", b.node.Stage(b.ctx, s), errs.Exists, "read-only")
+	errstest.Refused(t, "Stage of what turned read-only", b.node.Stage(b.ctx, s), errs.Exists, "read-only")
 	b.unstage(s)
 	b.stage(s) // which checks it
 	write(t, s.Staging+"/x", "again")
@@ -123,7 +124,7 @@ func TestHealthOfWhatWasUnmounted(t *testing.T) {
 	b.publish(p)
 	hosttest.Unmount(t, s.Staging)
 	b.sick(s, ReasonNotMounted)
-	refuses(t, "Publish", b.node.Publish(b.ctx, b.publishRequest(s, "second")), errs.InUse, "stage it again")
+	errstest.Refused(t, "Publish", b.node.Publish(b.ctx, b.publishRequest(s, "second")), errs.InUse, "stage it again")
 	b.stage(s) // beside its live target, without a check
 	b.well(s)
 	if ops := b.seam.Ops(false); count(ops, "stage.fsck") != 1 {
@@ -138,7 +139,7 @@ func TestHealthFromThePool(t *testing.T) {
 	b.disk("v1", 32*mib)
 	s := request(b, "v1", "ext4")
 	_, err := b.node.Health(b.ctx, s.Volume)
-	refuses(t, "Health of what is not staged", err, errs.NotFound)
+	errstest.Refused(t, "Health of what is not staged", err, errs.NotFound)
 	b.stage(s)
 	b.disks.problems = []backend.Problem{{Severity: backend.DataLoss, Reason: "Lost", Message: "all of it"}}
 	b.sick(s, "Lost")
@@ -165,7 +166,7 @@ func TestDeviceThatHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(b.ctx, 50*time.Millisecond)
 	defer cancel()
 	_, err = b.host.ReadDevice(ctx, "health.read", device, 0, 4096)
-	refuses(t, "a read that hangs", err, errs.Unavailable, "no answer")
+	errstest.Refused(t, "a read that hangs", err, errs.Unavailable, "no answer")
 	close(release)
 	<-done
 	if err := b.disks.Deactivate(b.ctx, "v1"); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 )
 
@@ -46,7 +47,7 @@ func TestLifeOfAFileSystem(t *testing.T) {
 			}
 			b.well(s)
 			b.statsOfFS(s, p)
-			refuses(t, "Unstage while published", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.InUse, p.Target)
+			errstest.Refused(t, "Unstage while published", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.InUse, p.Target)
 
 			b.unpublish(p)
 			if _, err := os.Lstat(p.Target); !errors.Is(err, os.ErrNotExist) {
@@ -85,9 +86,9 @@ func (b *bench) statsOfFS(s StageRequest, p PublishRequest) {
 		}
 	}
 	_, err := b.node.Stats(b.ctx, s.Volume, b.kubelet)
-	refuses(b.t, "Stats of another path", err, errs.NotFound)
+	errstest.Refused(b.t, "Stats of another path", err, errs.NotFound)
 	_, err = b.node.Stats(b.ctx, "nobody", p.Target)
-	refuses(b.t, "Stats of another volume", err, errs.NotFound)
+	errstest.Refused(b.t, "Stats of another volume", err, errs.NotFound)
 }
 
 // statsOfMapped asks as the kubelet does: where it has bound the published device for itself.
@@ -108,13 +109,13 @@ func (b *bench) statsOfMapped(s StageRequest, p PublishRequest) {
 		b.t.Errorf("Stats where the kubelet asks: %+v, %v", st, err)
 	}
 	_, err := b.node.Stats(b.ctx, s.Volume, other)
-	refuses(b.t, "Stats of another device", err, errs.NotFound)
+	errstest.Refused(b.t, "Stats of another device", err, errs.NotFound)
 	for _, path := range []string{ours, other} {
 		if err := unix.Unmount(path, 0); err != nil {
 			b.t.Fatal(err)
 		}
 		_, err := b.node.Stats(b.ctx, s.Volume, path)
-		refuses(b.t, "Stats where nothing is mounted", err, errs.NotFound)
+		errstest.Refused(b.t, "Stats where nothing is mounted", err, errs.NotFound)
 		if err := os.Remove(path); err != nil {
 			b.t.Fatal(err)
 		}
@@ -126,7 +127,7 @@ func TestLifeOfABlockVolume(t *testing.T) {
 	b.disk("v1", 8*mib)
 	s := request(b, "v1", "block")
 	p := b.publishRequest(s, "device")
-	refuses(t, "Publish before Stage", b.node.Publish(b.ctx, p), errs.InUse, "not staged")
+	errstest.Refused(t, "Publish before Stage", b.node.Publish(b.ctx, p), errs.InUse, "not staged")
 	b.stage(s)
 	b.publish(p)
 	b.seam.Ops(false)
@@ -152,7 +153,7 @@ func TestLifeOfABlockVolume(t *testing.T) {
 	if got, err := b.node.Expand(b.ctx, s.Volume, p.Target); err != nil || got != 16*mib {
 		t.Errorf("Expand: %d, %v", got, err)
 	}
-	refuses(t, "Unpublish of an open device", b.node.Unpublish(b.ctx, s.Volume, p.Target), errs.InUse, "open")
+	errstest.Refused(t, "Unpublish of an open device", b.node.Unpublish(b.ctx, s.Volume, p.Target), errs.InUse, "open")
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestLifeOfABlockVolume(t *testing.T) {
 	if f, err = os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "Unstage of an open device", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.InUse)
+	errstest.Refused(t, "Unstage of an open device", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.InUse)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestLifeOfABlockVolume(t *testing.T) {
 
 	before := b.content("v1")
 	err = b.node.Stage(b.ctx, b.stageRequest("v1", "ext4"))
-	refuses(t, "Stage of a raw volume as a file system", err, errs.InUse, "block device before")
+	errstest.Refused(t, "Stage of a raw volume as a file system", err, errs.InUse, "block device before")
 	b.unchanged("v1", before)
 }
 
@@ -195,10 +196,10 @@ func TestReadOnlyPublishing(t *testing.T) {
 			}
 			otherwise := ro
 			otherwise.ReadOnly = false
-			refuses(t, "Publish with another mode", b.node.Publish(b.ctx, otherwise), errs.Exists, "read-only")
+			errstest.Refused(t, "Publish with another mode", b.node.Publish(b.ctx, otherwise), errs.Exists, "read-only")
 			single := b.publishRequest(s, "third")
 			single.SingleWriter = true
-			refuses(t, "Publish for a single writer", b.node.Publish(b.ctx, single), errs.InUse, rw.Target)
+			errstest.Refused(t, "Publish for a single writer", b.node.Publish(b.ctx, single), errs.InUse, rw.Target)
 			if got, err := b.node.Expand(b.ctx, s.Volume, ro.Target); err != nil || got != size {
 				t.Errorf("Expand through the read-only target: %d, %v", got, err)
 			}
@@ -239,12 +240,12 @@ func TestStageConflicts(t *testing.T) {
 	} {
 		r := s
 		c.change(&r)
-		refuses(t, name, b.node.Stage(b.ctx, r), c.kind)
+		errstest.Refused(t, name, b.node.Stage(b.ctx, r), c.kind)
 	}
 	other := request(b, "v2", "ext4")
 	other.Staging = s.Staging
-	refuses(t, "another volume at the same path", b.node.Stage(b.ctx, other), errs.InUse, "something else")
-	refuses(t, "another volume at the target", b.node.Unpublish(b.ctx, "handle/v2", s.Staging), errs.InUse, "handle/v1")
+	errstest.Refused(t, "another volume at the same path", b.node.Stage(b.ctx, other), errs.InUse, "something else")
+	errstest.Refused(t, "another volume at the target", b.node.Unpublish(b.ctx, "handle/v2", s.Staging), errs.InUse, "handle/v1")
 	if err := b.node.Unstage(b.ctx, "handle/v2", s.Staging); err != nil {
 		t.Error(err)
 	}
@@ -313,13 +314,13 @@ func TestImpatientCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
 	go func() { <-begun; cancel() }()
-	refuses(t, "Stage for a caller who leaves", b.node.Stage(ctx, s), errs.Aborted, "stage handle/v1", "mkfs.ext4")
+	errstest.Refused(t, "Stage for a caller who leaves", b.node.Stage(ctx, s), errs.Aborted, "stage handle/v1", "mkfs.ext4")
 	ctx, cancel = context.WithTimeout(b.ctx, 100*time.Millisecond)
 	defer cancel()
-	refuses(t, "Stage meanwhile", b.node.Stage(ctx, s), errs.Aborted, "waiting for stage")
+	errstest.Refused(t, "Stage meanwhile", b.node.Stage(ctx, s), errs.Aborted, "waiting for stage")
 	ctx, cancel = context.WithTimeout(b.ctx, 100*time.Millisecond)
 	defer cancel()
-	refuses(t, "Stage by another process", b.open(b.disks).Stage(ctx, s), errs.Aborted)
+	errstest.Refused(t, "Stage by another process", b.open(b.disks).Stage(ctx, s), errs.Aborted)
 	close(goOn)
 	b.stage(s)
 	if n := count(b.seam.Ops(false), "stage.mkfs"); n != 1 {
@@ -416,32 +417,6 @@ func killedAt(t *testing.T, kind string, at int, after bool) (more bool) {
 	return more
 }
 
-func TestRecordsOfAnEarlierBoot(t *testing.T) {
-	b := newBench(t)
-	b.disk("v1", 32*mib)
-	s := request(b, "v1", "ext4")
-	p := b.publishRequest(s, "target")
-	b.stage(s)
-	rec, err := b.node.load(s.Volume)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.unstage(s)
-	rec.Boot, rec.Staging, rec.Targets = "another", "/somewhere/else", []target{{Path: p.Target}}
-	if err := b.node.save("test", rec); err != nil {
-		t.Fatal(err)
-	}
-	refuses(t, "Publish of what was staged before a reboot", b.node.Publish(b.ctx, p), errs.InUse, "not staged")
-	problems, err := b.node.Health(b.ctx, s.Volume)
-	if err != nil || len(problems) != 1 || problems[0].Reason != ReasonBeforeReboot {
-		t.Errorf("Health: %+v, %v", problems, err)
-	}
-	b.stage(s)
-	b.publish(p)
-	b.unpublish(p)
-	b.unstage(s)
-}
-
 func TestLostRecord(t *testing.T) {
 	b := newBench(t)
 	b.disk("v1", 32*mib)
@@ -464,14 +439,14 @@ func TestFailedStageLeavesNothing(t *testing.T) {
 	ops := []string{"stage.device.write", "stage.mkfs", "stage.mkfs.sync", "stage.fsck", "stage.mkdir", "stage.mount"}
 	for _, op := range ops {
 		b.seam.Fail(op, errs.E(errs.Unavailable, "injected"))
-		refuses(t, op, b.node.Stage(b.ctx, s), errs.Unavailable)
+		errstest.Refused(t, op, b.node.Stage(b.ctx, s), errs.Unavailable)
 		b.seam.Fail(op, nil)
 		b.nothingLeft(b.disks.dir)
 	}
 	b.stage(s)
 	p := b.publishRequest(s, "target")
 	b.seam.Fail("publish.bind", errors.New("injected"))
-	refuses(t, "publish", b.node.Publish(b.ctx, p), errs.Unavailable)
+	errstest.Refused(t, "publish", b.node.Publish(b.ctx, p), errs.Unavailable)
 	b.seam.Fail("publish.bind", nil)
 	if _, err := os.Lstat(p.Target); err == nil {
 		t.Error("a failed Publish left its target")

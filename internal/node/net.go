@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -113,37 +111,4 @@ func (n *Node) alive(ctx context.Context, rec *record, at *mnt.Place) error {
 		return err
 	}
 	return at.Alive(ctx)
-}
-
-// sweepPeriod is how often it is looked for what was left behind.
-const sweepPeriod = 5 * time.Minute
-
-// KeepSwept sweeps at once, and then from time to time, until ctx is done.
-func (n *Node) KeepSwept(ctx context.Context) {
-	for {
-		if err := n.Sweep(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("iSCSI: something was left behind, and stays for now", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(sweepPeriod):
-		}
-	}
-}
-
-// Sweep ends sessions, records and disks of this node's iSCSI that are ours and of no volume that is staged, as a
-// process that was killed may leave them. What is in use stays, and is in the error.
-func (n *Node) Sweep(ctx context.Context) error {
-	return n.connect.Sweep(ctx, func() ([]backend.Access, error) {
-		records, damaged, err := n.readRecords()
-		if err := errors.Join(err, damaged); err != nil { // of what cannot be read nothing may be ended
-			return nil, err
-		}
-		var all []backend.Access
-		for _, r := range records {
-			all = append(all, r.Access)
-		}
-		return all, nil
-	})
 }

@@ -26,6 +26,7 @@ type Node struct {
 	opts    Options
 	connect *connect.Connector
 	logins  *mnt.Logins
+	flushes flushes
 	locks   *keylock.Locks // in this process, by volume
 	files   *host.LockFile // against other processes, by volume
 	log     *slog.Logger
@@ -93,6 +94,7 @@ func New(h *host.Host, pools *pool.Set, o Options) (*Node, error) {
 		host: h, pools: pools, opts: o, files: files,
 		connect: connect.New(h, locals{pools}, connect.Options{StateDir: o.StateDir, Locks: files, Log: o.Log}),
 		logins:  mnt.NewLogins(time.Now),
+		flushes: flushes{running: map[string]*flush{}},
 		locks:   keylock.New(time.Now),
 	}, nil
 }

@@ -95,6 +95,9 @@ func (m marks) SetMark(ctx context.Context, v backend.Mark) error {
 // marks are those that a volume's pool keeps, and of a disk whose storage this node cannot ask those on the
 // disk itself.
 func (n *Node) marks(a backend.Access, device string) (fs.Marks, error) {
+	if a.ISCSI != nil && a.ISCSI.Raw {
+		return fs.Told(backend.Mark{FS: backend.Raw, Done: true}), nil
+	}
 	if a.Local == nil {
 		first := ""
 		if a.Encryption != nil {

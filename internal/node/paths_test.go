@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 )
 
@@ -18,22 +19,22 @@ func TestPathsThatCannotBe(t *testing.T) {
 	for _, bad := range []string{"", "/", "relative", "/a/../b", "/a//b", "/a/", "/a/\n"} {
 		r := s
 		r.Staging = bad
-		refuses(t, bad, b.node.Stage(b.ctx, r), errs.Invalid, "staging_target_path")
-		refuses(t, bad, b.node.Unstage(b.ctx, s.Volume, bad), errs.Invalid, "staging_target_path")
+		errstest.Refused(t, bad, b.node.Stage(b.ctx, r), errs.Invalid, "staging_target_path")
+		errstest.Refused(t, bad, b.node.Unstage(b.ctx, s.Volume, bad), errs.Invalid, "staging_target_path")
 		p := b.publishRequest(s, "x")
 		p.Target = bad
-		refuses(t, bad, b.node.Publish(b.ctx, p), errs.Invalid, "target_path")
-		refuses(t, bad, b.node.Unpublish(b.ctx, s.Volume, bad), errs.Invalid, "target_path")
+		errstest.Refused(t, bad, b.node.Publish(b.ctx, p), errs.Invalid, "target_path")
+		errstest.Refused(t, bad, b.node.Unpublish(b.ctx, s.Volume, bad), errs.Invalid, "target_path")
 		_, err := b.node.Stats(b.ctx, s.Volume, bad)
-		refuses(t, bad, err, errs.Invalid, "volume_path")
+		errstest.Refused(t, bad, err, errs.Invalid, "volume_path")
 	}
 	r := s
 	r.Staging = b.path("no/such/directory")
-	refuses(t, "a directory that is not there", b.node.Stage(b.ctx, r), errs.Invalid, "staging_target_path")
+	errstest.Refused(t, "a directory that is not there", b.node.Stage(b.ctx, r), errs.Invalid, "staging_target_path")
 	b.idle("refusing")
 	r = s
 	r.Volume = ""
-	refuses(t, "no volume", b.node.Stage(b.ctx, r), errs.Invalid, "volume_id")
+	errstest.Refused(t, "no volume", b.node.Stage(b.ctx, r), errs.Invalid, "volume_id")
 }
 
 // TestSymlinks are what a pod that can write below the kubelet's directory may try.
@@ -58,11 +59,11 @@ func TestSymlinks(t *testing.T) {
 	b.stage(s)
 	for _, name := range []string{"last", "above/victim", "above/new", "harmless/target", "climbs/target"} {
 		p := b.publishRequest(s, name)
-		refuses(t, name, b.node.Publish(b.ctx, p), errs.Invalid, "target_path", "symlink")
-		refuses(t, name, b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.Invalid, "target_path", "symlink")
+		errstest.Refused(t, name, b.node.Publish(b.ctx, p), errs.Invalid, "target_path", "symlink")
+		errstest.Refused(t, name, b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.Invalid, "target_path", "symlink")
 		other := request(b, "v1", "ext4")
 		other.Volume, other.Staging = "other", p.Target
-		refuses(t, name, b.node.Stage(b.ctx, other), errs.Invalid, "staging_target_path", "symlink")
+		errstest.Refused(t, name, b.node.Stage(b.ctx, other), errs.Invalid, "staging_target_path", "symlink")
 	}
 	if _, err := os.Lstat(filepath.Join(outside, "victim")); err != nil {
 		t.Errorf("the victim is gone: %v", err)
@@ -91,7 +92,7 @@ func TestTargetSwappedForASymlink(t *testing.T) {
 	if err := os.Symlink("moved", b.path("pod")); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "Unpublish", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.Invalid, "symlink")
+	errstest.Refused(t, "Unpublish", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.Invalid, "symlink")
 	if err := os.Remove(b.path("pod")); err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +138,8 @@ func TestTargetsThatHoldSomething(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, p.Target+"/precious", "data")
-	refuses(t, "Publish on a full directory", b.node.Publish(b.ctx, p), errs.InUse, "not an empty directory")
-	refuses(t, "Unpublish of a full directory", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "not empty")
+	errstest.Refused(t, "Publish on a full directory", b.node.Publish(b.ctx, p), errs.InUse, "not an empty directory")
+	errstest.Refused(t, "Unpublish of a full directory", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "not empty")
 	read(t, p.Target+"/precious", "data")
 	if err := os.Remove(p.Target + "/precious"); err != nil {
 		t.Fatal(err)
@@ -147,8 +148,8 @@ func TestTargetsThatHoldSomething(t *testing.T) {
 	b.unpublish(p)
 
 	write(t, p.Target, "data")
-	refuses(t, "Publish on a file", b.node.Publish(b.ctx, p), errs.InUse, "not an empty directory")
-	refuses(t, "Unpublish of a file", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "neither")
+	errstest.Refused(t, "Publish on a file", b.node.Publish(b.ctx, p), errs.InUse, "not an empty directory")
+	errstest.Refused(t, "Unpublish of a file", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "neither")
 	read(t, p.Target, "data")
 	if err := os.Remove(p.Target); err != nil {
 		t.Fatal(err)
@@ -159,7 +160,7 @@ func TestTargetsThatHoldSomething(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, s.Staging+"/precious", "data")
-	refuses(t, "Stage on a full directory", b.node.Stage(b.ctx, s), errs.InUse, "not an empty directory")
+	errstest.Refused(t, "Stage on a full directory", b.node.Stage(b.ctx, s), errs.InUse, "not an empty directory")
 	read(t, s.Staging+"/precious", "data")
 }
 
@@ -173,8 +174,8 @@ func TestTargetWithSomethingElseMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	hosttest.Command(t, "mount", "-t", "tmpfs", "none", p.Target)
-	refuses(t, "Publish", b.node.Publish(b.ctx, p), errs.InUse, "tmpfs")
-	refuses(t, "Unpublish", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "tmpfs")
+	errstest.Refused(t, "Publish", b.node.Publish(b.ctx, p), errs.InUse, "tmpfs")
+	errstest.Refused(t, "Unpublish", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "tmpfs")
 	if !strings.Contains(mountLine(t, p.Target), "tmpfs") {
 		t.Error("the other mount is gone")
 	}
@@ -204,7 +205,7 @@ func TestBusyVolumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "Unpublish while a file is open", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "open")
+	errstest.Refused(t, "Unpublish while a file is open", b.node.Unpublish(b.ctx, p.Volume, p.Target), errs.InUse, "open")
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 )
 
 const oneRecord = `{"version":1,"volume":"v","boot":"b","access":{"version":1,"local":{"pool":"p","id":"v1"}},"staging":"/s","targets":[{"path":"/t","readOnly":true}]}`
@@ -50,11 +51,11 @@ func TestDamagedRecord(t *testing.T) {
 	if err := os.WriteFile(path, good[:len(good)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, "Stage", b.node.Stage(b.ctx, s), errs.Internal, "damaged", path)
-	refuses(t, "Unstage", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.Internal, "damaged")
-	refuses(t, "Publish", b.node.Publish(b.ctx, b.publishRequest(s, "x")), errs.Internal, "damaged")
+	errstest.Refused(t, "Stage", b.node.Stage(b.ctx, s), errs.Internal, "damaged", path)
+	errstest.Refused(t, "Unstage", b.node.Unstage(b.ctx, s.Volume, s.Staging), errs.Internal, "damaged")
+	errstest.Refused(t, "Publish", b.node.Publish(b.ctx, b.publishRequest(s, "x")), errs.Internal, "damaged")
 	_, err = b.node.Health(b.ctx, s.Volume)
-	refuses(t, "Health", err, errs.Internal, "damaged")
+	errstest.Refused(t, "Health", err, errs.Internal, "damaged")
 	if err := os.WriteFile(path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 )
@@ -121,8 +122,8 @@ func TestNeverFormats(t *testing.T) {
 				b.seam.Fail(c.failing, failed)
 			}
 			before := b.content("v1")
-			refuses(t, "Stage", b.node.Stage(b.ctx, s), c.kind, c.says)
-			refuses(t, "Stage again", b.node.Stage(b.ctx, s), c.kind, c.says)
+			errstest.Refused(t, "Stage", b.node.Stage(b.ctx, s), c.kind, c.says)
+			errstest.Refused(t, "Stage again", b.node.Stage(b.ctx, s), c.kind, c.says)
 			b.unchanged("v1", before)
 			if got := b.disks.marks["v1"]; got != c.mark {
 				t.Errorf("the mark became %+v", got)
@@ -145,7 +146,7 @@ func TestDeviceThatCannotBeRead(t *testing.T) {
 	// Its size stays what it was until somebody asks for the new one, as Activate does.
 	stuck := &stuckDisks{disks: b.disks, device: device}
 	b.node = b.open(stuck)
-	refuses(t, "Stage", b.node.Stage(b.ctx, request(b, "v1", "ext4")), errs.Unavailable)
+	errstest.Refused(t, "Stage", b.node.Stage(b.ctx, request(b, "v1", "ext4")), errs.Unavailable)
 	if len(b.disks.marks) > 0 {
 		t.Errorf("marks: %+v", b.disks.marks)
 	}
@@ -205,10 +206,10 @@ func TestWithoutMarks(t *testing.T) {
 	read(t, s.Staging+"/file", "hello")
 	b.unstage(s)
 	s.FSType = "xfs"
-	refuses(t, "another type", b.node.Stage(b.ctx, s), errs.InUse, "holds ext4")
+	errstest.Refused(t, "another type", b.node.Stage(b.ctx, s), errs.InUse, "holds ext4")
 	b.disk("v2", 64*mib)
 	b.fill("v2", 100, "x")
-	refuses(t, "not blank", b.node.Stage(b.ctx, request(b, "v2", "ext4")), errs.InUse, "not blank")
+	errstest.Refused(t, "not blank", b.node.Stage(b.ctx, request(b, "v2", "ext4")), errs.InUse, "not blank")
 	if len(b.disks.marks) > 0 {
 		t.Errorf("marks: %+v", b.disks.marks)
 	}
@@ -241,7 +242,7 @@ func TestDamagedExt4IsNotMounted(t *testing.T) {
 	// The root directory's inode becomes a file: nothing that e2fsck repairs unasked.
 	tool(b, "v1", "debugfs", "-w", "-R", "set_inode_field <2> mode 0100644")
 	tool(b, "v1", "debugfs", "-w", "-R", "set_super_value state 2")
-	refuses(t, "Stage", b.node.Stage(b.ctx, s), errs.Internal, "e2fsck -f")
+	errstest.Refused(t, "Stage", b.node.Stage(b.ctx, s), errs.Internal, "e2fsck -f")
 }
 
 func TestMountedByAnother(t *testing.T) {
@@ -256,7 +257,7 @@ func TestMountedByAnother(t *testing.T) {
 	}
 	point := t.TempDir()
 	hosttest.Command(t, "mount", device, point)
-	refuses(t, "Stage of what is mounted elsewhere", b.node.Stage(b.ctx, s), errs.InUse, point)
+	errstest.Refused(t, "Stage of what is mounted elsewhere", b.node.Stage(b.ctx, s), errs.InUse, point)
 	hosttest.Unmount(t, point)
 	b.stage(s)
 	b.unstage(s)
@@ -268,9 +269,9 @@ func TestMountOptionsThatTheKernelRefuses(t *testing.T) {
 		b.disk("v1", size)
 		s := request(b, "v1", kind)
 		s.MountOptions = []string{"noatime", "no_such_option"}
-		refuses(t, kind, b.node.Stage(b.ctx, s), errs.Invalid, "mount_options", "no_such_option")
+		errstest.Refused(t, kind, b.node.Stage(b.ctx, s), errs.Invalid, "mount_options", "no_such_option")
 		s.MountOptions = []string{"bind"}
-		refuses(t, kind, b.node.Stage(b.ctx, s), errs.Invalid, "mount_options", "bind")
+		errstest.Refused(t, kind, b.node.Stage(b.ctx, s), errs.Invalid, "mount_options", "bind")
 		s.MountOptions = nil
 		b.stage(s)
 		b.unstage(s)

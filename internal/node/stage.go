@@ -248,7 +248,12 @@ func (n *Node) stageBlock(ctx context.Context, r StageRequest, rec *record) erro
 	if rec.ReadOnly {
 		return nil
 	}
-	marks, err := n.contentMarks(rec.Access, d.below, "")
+	access := rec.Access
+	if access.ISCSI != nil { // what an interrupted formatting left on the disk goes, whatever the storage says of it
+		disk := *access.ISCSI
+		disk.Raw, access.ISCSI = false, &disk
+	}
+	marks, err := n.contentMarks(access, d.below, "")
 	if err != nil {
 		return err
 	}
@@ -321,7 +326,11 @@ func (s *staging) prepare(ctx context.Context) (kind string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := fs.Distinguish(ctx, n.host, rec.Device, kind, readOnly, marks); err != nil {
+	found := fs.Found{Device: rec.Device, Type: kind, ReadOnly: readOnly}
+	if disk := rec.Access.ISCSI; disk != nil && disk.Copied {
+		found.Copy = disk.WWID
+	}
+	if err := fs.Distinguish(ctx, n.host, found, marks); err != nil {
 		return "", err
 	}
 	if readOnly {

@@ -59,6 +59,11 @@ func (n *Node) unmountStaging(ctx context.Context, rec *record, at *mnt.Place) e
 	if m != nil && !n.ours(m, rec) {
 		return errs.E(errs.InUse, "%s: %s has something else mounted: %s (%s); unmount that by hand", fieldStaging, rec.Staging, m.Source, m.FsType)
 	}
+	if rec.Access.Mount != nil {
+		if err := n.flush(ctx, rec, at); err != nil {
+			return err
+		}
+	}
 	if err := n.unmount(ctx, rec, at, "unstage.unmount"); err != nil {
 		return err
 	}

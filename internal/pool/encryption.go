@@ -34,13 +34,19 @@ func (p *Pool) Parameters() []backend.Parameter {
 	return slices.Concat(p.kind.Parameters, EncryptionParameters())
 }
 
+// IsEncrypted reports whether complete parameters ask for encryption.
+func IsEncrypted(parameters map[string]string) bool {
+	kind := parameters[paramEncryption]
+	return kind != "" && kind != notEncrypted
+}
+
 // encryption takes the parameters that are not the backend's out of complete ones, and returns what they
 // ask for, nil for none.
 func encryption(parameters map[string]string) *backend.Encryption {
-	kind, discard := parameters[paramEncryption], parameters[paramDiscard]
+	wanted, kind, discard := IsEncrypted(parameters), parameters[paramEncryption], parameters[paramDiscard]
 	delete(parameters, paramEncryption)
 	delete(parameters, paramDiscard)
-	if kind == "" || kind == notEncrypted {
+	if !wanted {
 		return nil
 	}
 	return &backend.Encryption{Type: kind, Discard: discard == "true"}

@@ -37,6 +37,8 @@ type Options struct {
 	// Remote connects to a pool that another process serves, for specs with a socket, and returns its
 	// kind, whose Open opens it. nil: there is no such thing here.
 	Remote func(ctx context.Context, s Spec) (backend.Kind, error)
+
+	beside *keylock.Locks // of the pools of one name that come one after the other; nil: there is one only
 }
 
 // Observation is one operation that ended, for metrics.
@@ -102,7 +104,11 @@ func New(name string, kind backend.Kind, b backend.Backend, o Options) *Pool {
 	if o.Budget == nil {
 		o.Budget = func() time.Duration { return 24 * time.Hour }
 	}
-	return &Pool{name: name, kind: kind, b: b, caps: Find(b), locks: keylock.New(o.Now), opts: o}
+	locks := keylock.New(o.Now)
+	if o.beside != nil {
+		locks = o.beside.Beside()
+	}
+	return &Pool{name: name, kind: kind, b: b, caps: Find(b), locks: locks, opts: o}
 }
 
 // Name is the pool's name, unique among the pools of a process.

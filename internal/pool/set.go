@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/keylock"
 )
 
 // Set is the pools of one process, by name. Pools come, change and go while it is used: see [Set.Use]. It
@@ -21,7 +23,8 @@ type Set struct {
 	mu      sync.Mutex
 	members map[string]*member
 	changed []func(name string)
-	retired sync.WaitGroup // pools that are being closed
+	locks   map[string]*keylock.Locks // by a pool's name; they outlive it
+	retired sync.WaitGroup            // pools that are being closed
 }
 
 // member is a pool of a set, open or not.
@@ -60,7 +63,7 @@ func twice(name string) error {
 
 // EmptySet makes a set without pools, for pools of the kinds.
 func EmptySet(kinds []backend.Kind, o Options) *Set {
-	return &Set{kinds: kinds, opts: o, members: map[string]*member{}}
+	return &Set{kinds: kinds, opts: o, members: map[string]*member{}, locks: map[string]*keylock.Locks{}}
 }
 
 // OpenSet opens the pools of specs, each of one of the kinds. A spec that cannot be right fails all, with
@@ -87,7 +90,24 @@ func (s *Set) open(ctx context.Context, spec Spec) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Open(ctx, kind, spec, s.opts)
+	return Open(ctx, kind, spec, s.beside(spec.Name))
+}
+
+// beside are the options of a pool whose operations wait for those of the pools of its name that were there before: one that
+// was changed goes on with what it began, and a backend is promised one call at a time for an ID.
+func (s *Set) beside(name string) Options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.opts
+	if o.beside = s.locks[name]; o.beside == nil {
+		now := o.Now
+		if now == nil {
+			now = time.Now
+		}
+		o.beside = keylock.New(now)
+		s.locks[name] = o.beside
+	}
+	return o
 }
 
 // kindOf is the kind of a pool as the process that opens it knows it: this one, or one behind a socket.

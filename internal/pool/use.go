@@ -17,7 +17,7 @@ const (
 )
 
 // Use has the set hold a pool as spec says, opened anew if it was open otherwise: operations under way end
-// on what they began on, later ones use the new. A pool that cannot be opened is held all the same: Use
+// on what they began on, later ones use the new, and wait for them as ever. A pool that cannot be opened is held all the same: Use
 // returns why, and it is tried again until it is open or no longer wanted (errs.Invalid is not tried again:
 // the spec has to change, unless it is another process that serves the pool, which may learn to). One that was
 // open before stays so until then, as it was.

@@ -124,6 +124,62 @@ func TestPoolChanges(t *testing.T) {
 	waitFor(t, "the dropped pool to be closed", func() bool { return opened()[1].Calls("Close") == 1 })
 }
 
+// TestChangedUnderAnOperation: a backend is promised one call at a time for an ID, also by pools that come one after the other; what others
+// do holds up neither the next pool nor the end of the one before.
+func TestChangedUnderAnOperation(t *testing.T) {
+	kind, _, opened := flaky()
+	s := pool.EmptySet([]backend.Kind{kind}, pool.Options{})
+	use := func(place string) (*pool.Pool, *fake.Backend) {
+		t.Helper()
+		if err := s.Use(t.Context(), pool.Spec{Name: "p", Kind: "fake", Options: map[string]string{"place": place}}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Get("p")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, opened()[len(opened())-1]
+	}
+	ended := make(chan error, 2)
+	held := func(p *pool.Pool, b *fake.Backend, name string) (goOn func()) {
+		begun, wait := make(chan struct{}), make(chan struct{})
+		b.Arm(func(e *fake.Errors) {
+			e.Create.Hold = func(context.Context) error { close(begun); <-wait; return nil }
+		})
+		go func() {
+			_, err := p.Create(context.Background(), pool.VolumeRequest{Name: name})
+			ended <- err
+		}()
+		<-begun
+		return func() { close(wait) }
+	}
+	old, first := use("here")
+	oldEnds := held(old, first, "v")
+	s.Drop("p") // and back again
+	now, second := use("there")
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	refused(t, now.Delete(soon, backend.IDFor("v")), errs.Aborted, "waiting for create v")
+	if err := now.Delete(t.Context(), "other"); err != nil {
+		t.Errorf("another volume: %v", err)
+	}
+	nowEnds := held(now, second, "w")
+	oldEnds()
+	waitFor(t, "the old pool to be closed", func() bool { return first.Calls("Close") == 1 })
+	if err := now.Delete(t.Context(), backend.IDFor("v")); err != nil {
+		t.Errorf("when the old pool is done with it: %v", err)
+	}
+	nowEnds()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {

@@ -113,12 +113,12 @@ func fromAccess(w []byte) (a backend.Access, err error) {
 
 func toAttachRequest(pool string, id backend.ID, r backend.AttachRequest) *wirepb.AttachRequest {
 	return &wirepb.AttachRequest{
-		Pool: pool, Id: string(id), Node: r.Node, Addresses: slices.Clone(r.Addresses), Shared: r.Shared, ReadOnly: r.ReadOnly,
+		Pool: pool, Id: string(id), Node: r.Node, Addresses: slices.Clone(r.Addresses), Shared: r.Shared, ReadOnly: r.ReadOnly, Block: r.Block,
 	}
 }
 
 func fromAttachRequest(w *wirepb.AttachRequest) backend.AttachRequest {
-	return backend.AttachRequest{Node: w.GetNode(), Addresses: w.GetAddresses(), Shared: w.GetShared(), ReadOnly: w.GetReadOnly()}
+	return backend.AttachRequest{Node: w.GetNode(), Addresses: w.GetAddresses(), Shared: w.GetShared(), ReadOnly: w.GetReadOnly(), Block: w.GetBlock()}
 }
 
 func toLimits(l backend.Limits) *wirepb.Limits {

@@ -55,7 +55,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	s := backend.Snapshot{ID: "s", Name: "snap", Source: "v", Size: 1, Created: time.Now().UTC(), Group: "g", Nodes: []string{"n1"}}
 	v.Access.ISCSI, v.Access.Mount = &backend.ISCSI{WWID: "w", Target: &backend.ISCSITarget{IQN: "i", Portals: []string{"p"}, LUN: 1, CHAP: true}},
 		&backend.Mount{Type: "t", Source: "s", Options: []string{"o"}}
-	ar := backend.AttachRequest{Node: "n1", Addresses: []string{"192.0.2.1", "2001:db8::1"}, Shared: true, ReadOnly: true}
+	ar := backend.AttachRequest{Node: "n1", Addresses: []string{"192.0.2.1", "2001:db8::1"}, Shared: true, ReadOnly: true, Block: true}
 	m := backend.Mark{FS: "xfs", Done: true, Copied: true}
 	c := backend.Capacity{Total: 3, Available: 2, MaxVolume: 1}
 	p := []backend.Problem{{Severity: backend.Degraded, Reason: "R", Message: "m"}, {Severity: backend.Inaccessible}, {Severity: backend.DataLoss}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,7 +81,7 @@ func synologyLives(t *testing.T, slow bool, pick func(int, string, string) bool)
 	for name, p := range map[string]struct {
 		protocol string
 		turns    []Turn
-	}{"lun": {"iscsi", lunTurns()}, "share": {"nfs", shareTurns()}} {
+	}{"lun": {"iscsi", lunTurns()}, "share": {"nfs", shareTurns()}, "share by SMB": {"smb", shareTurns()}} {
 		t.Run(name, func(t *testing.T) { tryNAS(t, bed, p.protocol, slow, Turns{Turns: p.turns, Pick: pick}) })
 	}
 }
@@ -93,7 +94,8 @@ func tryNAS(t *testing.T, bed *nas.Bed, protocol string, slow bool, p Turns) {
 	}
 	f := newFront(t, options["url"], options["ca"])
 	f.slow = slow
-	options["url"], options["ca"], options["protocol"] = f.URL, f.ca(), protocol
+	options["url"], options["ca"] = f.URL, f.ca()
+	maps.Copy(options, nas.Protocol(protocol))
 	p.Open = func(ctx context.Context, h *host.Host, dir string) (Driver, error) {
 		f.host.Store(h)
 		return openNAS(ctx, h, dir, options)
@@ -114,12 +116,8 @@ func openNAS(ctx context.Context, h *host.Host, dir string, options map[string]s
 			return Driver{}, err
 		}
 	}
-	secrets := pool.Secrets{"username": []byte(naslab.Account), "password": []byte(naslab.Password)}
-	for key, value := range nas.NodeSecret() {
-		secrets[key] = []byte(value)
-	}
 	quiet := slog.New(slog.DiscardHandler)
-	set, err := pool.OpenSet(ctx, []backend.Kind{synology.Kind()}, []pool.Spec{{Name: "p", Kind: synology.KindName, Options: options, Secrets: secrets}},
+	set, err := pool.OpenSet(ctx, []backend.Kind{synology.Kind()}, []pool.Spec{{Name: "p", Kind: synology.KindName, Options: options, Secrets: nas.Secret()}},
 		pool.Options{Log: quiet})
 	if err != nil {
 		return Driver{}, err
@@ -315,7 +313,9 @@ func lunTurns() []Turn {
 			reversible("create", v.create(backend.Source{}).Do, v.delete().Do),
 			revocable("attach", v.attach, v.detach),
 			made("create another", other.create(backend.Source{}).Do),
-			made("attach the other", other.attach),
+			// The target is worn, since nobody is logged in and another process made it.
+			revocable("attach the other", other.attach, inOrder(other.detach, v.detach, v.attach)),
+			made("attach both to one target", inOrder(other.detach, v.detach, other.attach, v.attach)),
 			// The target is worn, since one of its LUNs stays.
 			reversible("detach the other", other.detach, inOrder(v.detach, other.attach, v.attach)),
 			made("delete the other", other.delete().Do),

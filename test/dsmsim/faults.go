@@ -25,6 +25,7 @@ const (
 	NoDataDone     Action = "no-data-done"     // success without data
 	FloodDone      Action = "flood-done"       // an answer without end
 	HangDone       Action = "hang-done"        // no answer for Delay, or until the caller goes
+	TrickleDone    Action = "trickle-done"     // the half of an answer, and the rest after Delay, or none until the caller goes
 	Delay          Action = "delay"            // Delay, then as ever
 	Expire         Action = "expire"           // the session is gone: answer Code, or 119
 	Reboot         Action = "reboot"           // the NAS restarts during the call, before doing it
@@ -33,12 +34,12 @@ const (
 // Actions lists all, for tests that go through them.
 func Actions() []Action {
 	return []Action{Refuse, RefuseDone, DropBefore, DropDone, BadGateway, BadGatewayDone, Page, Redirect, TruncateDone, BrokenDone,
-		EmptyDone, NoDataDone, FloodDone, HangDone, Delay, Expire, Reboot}
+		EmptyDone, NoDataDone, FloodDone, HangDone, TrickleDone, Delay, Expire, Reboot}
 }
 
 // Done reports whether a call with the fault has its effect all the same.
 func (a Action) Done() bool {
-	return slices.Contains([]Action{RefuseDone, DropDone, BadGatewayDone, TruncateDone, BrokenDone, EmptyDone, NoDataDone, FloodDone, HangDone, Delay}, a)
+	return slices.Contains([]Action{RefuseDone, DropDone, BadGatewayDone, TruncateDone, BrokenDone, EmptyDone, NoDataDone, FloodDone, HangDone, TrickleDone, Delay}, a)
 }
 
 // Fault makes calls go wrong. It is data, so that it can be in a file.

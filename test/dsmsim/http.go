@@ -1,6 +1,7 @@
 package dsmsim
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -118,10 +119,12 @@ func (s *Sim) after(w http.ResponseWriter, r *http.Request, f Fault, a answer) {
 		badGateway(w)
 		return
 	case HangDone:
-		if f.Delay == 0 {
-			f.Delay = time.Hour
-		}
-		pause(r, f.Delay)
+		pause(r, cmp.Or(f.Delay, time.Hour))
+	case TrickleDone:
+		rest := half(w, a)
+		pause(r, cmp.Or(f.Delay, time.Hour))
+		_, _ = w.Write(rest)
+		return
 	case EmptyDone:
 		return
 	case TruncateDone:
@@ -129,16 +132,22 @@ func (s *Sim) after(w http.ResponseWriter, r *http.Request, f Fault, a answer) {
 		_, _ = w.Write(text[:len(text)/2])
 		return
 	case BrokenDone:
-		text := a.text()
-		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-		_, _ = w.Write(text[:len(text)/2])
-		_ = http.NewResponseController(w).Flush() // or nothing at all would be sent
+		half(w, a)
 		panic(http.ErrAbortHandler)
 	case FloodDone:
 		flood(w)
 		return
 	}
 	send(w, a)
+}
+
+// half begins an answer, and returns the rest.
+func half(w http.ResponseWriter, a answer) []byte {
+	text := a.text()
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	_, _ = w.Write(text[:len(text)/2])
+	_ = http.NewResponseController(w).Flush() // or nothing at all would be sent
+	return text[len(text)/2:]
 }
 
 // flood writes an answer until the caller has enough.

@@ -38,7 +38,7 @@ func (r *request) lunCreate() answer {
 	s := r.sim
 	name, ok := r.key("name")
 	l := &lun{UUID: newUUID(), Name: name, Size: r.number("size", 0), Type: r.text("type"), Location: r.text("location"),
-		Description: r.text("description"), Attrs: map[string]int{"emulate_3pc": 1, "emulate_tpws": 1, "emulate_caw": 1}}
+		Description: s.kept(r.text("description")), Attrs: map[string]int{"emulate_3pc": 1, "emulate_tpws": 1, "emulate_caw": 1}}
 	var attrs []struct {
 		Name   string `json:"dev_attrib"`
 		Enable int    `json:"enable"`
@@ -217,9 +217,17 @@ func (r *request) lunSet() answer {
 		l.Name = name
 	}
 	if r.has("description") {
-		l.Description = r.text("description")
+		l.Description = r.sim.kept(r.text("description"))
 	}
 	return answer{}
+}
+
+// kept is how much of a description there is room for.
+func (s *Sim) kept(description string) string {
+	if most := s.cfg.ShortText; most > 0 {
+		return description[:min(len(description), most)]
+	}
+	return description
 }
 
 func (r *request) resize(l *lun, size int64) int {

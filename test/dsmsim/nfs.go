@@ -12,15 +12,18 @@ func newNFSSettings() nfsSettings {
 
 func (r *request) nfsGet() answer { return answer{data: r.sim.state.NFS} }
 
-// nfsSet takes all settings or none, as DSM 7.3.
+// nfsSet changes what is given. DSM 7.3 wants all settings or none.
 func (r *request) nfsSet() answer {
 	for _, name := range []string{"enable_nfs", "enable_nfs_v4", "nfs_v4_domain", "read_size", "write_size", "unix_pri_enable"} {
-		if !r.has(name) {
+		if r.sim.cfg.WholeNFS && !r.has(name) {
 			return answer{code: 2001}
 		}
 	}
-	r.sim.state.NFS["enable_nfs"] = r.truth("enable_nfs", false)
-	r.sim.state.NFS["enable_nfs_v4"] = r.truth("enable_nfs_v4", false)
+	for _, name := range []string{"enable_nfs", "enable_nfs_v4"} {
+		if r.has(name) {
+			r.sim.state.NFS[name] = r.truth(name, false)
+		}
+	}
 	return answer{}
 }
 

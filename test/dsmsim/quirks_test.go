@@ -2,6 +2,7 @@ package dsmsim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,23 @@ func TestTypesHideVirtualDisks(t *testing.T) {
 	}
 }
 
+// TestShortText: a description is cut off wherever it is given, and nothing says so.
+func TestShortText(t *testing.T) {
+	n := newNAS(t, Config{ShortText: 3})
+	uuid := n.newLUN("a", `description="abcde"`)
+	n.want(0, lunAPI+"take_snapshot", `src_lun_uuid="a"`, `snapshot_name="s"`, `description="abcde"`)
+	n.want(0, lunAPI+"clone_snapshot", `src_lun_uuid="`+uuid+`"`, `snapshot_uuid="`+n.state.Snapshots[0].UUID+`"`, `cloned_lun_name="b"`, `description="abcde"`)
+	info := `shareinfo={"name":"s","vol_path":"/volume1","name_org":"","desc":"abcde"}`
+	n.want(0, "SYNO.Core.Share.create", `name="s"`, info)
+	for range 2 {
+		if got, want := n.state.contents(n.clock.Now()), []string{"LUN a: abc", "LUN b: abc", "snapshot s: abc", "share s: abc"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		n.want(0, lunAPI+"set", `uuid="a"`, `description="abcd"`)
+		n.want(0, "SYNO.Core.Share.set", `name="s"`, info)
+	}
+}
+
 // TestRefusals are the codes of what cannot be made.
 func TestRefusals(t *testing.T) {
 	n := newNAS(t, Config{Model: Model{LUNs: 4, Targets: 2, SnapshotsPerLUN: 1, Shares: 1}})
@@ -194,6 +212,22 @@ func TestRefusals(t *testing.T) {
 	n.want(18990505, lunAPI+"get", `uuid=5`)
 }
 
+// TestNFSSettings are set one by one, on DSM 7.3 all at once.
+func TestNFSSettings(t *testing.T) {
+	api := "SYNO.Core.FileServ.NFS."
+	for whole, code := range map[bool]int{false: 0, true: 2001} {
+		n := newNAS(t, Config{WholeNFS: whole})
+		n.want(code, api+"set/2", "enable_nfs=true", "enable_nfs_v4=false", "enabled_minor_ver=1")
+		if s := n.want(0, api+"get/2"); s["enable_nfs"] != true || s["enable_nfs_v4"] != whole {
+			t.Errorf("whole %v: %v", whole, s)
+		}
+		n.want(0, api+"set/2", "enable_nfs=false", "enable_nfs_v4=true", `nfs_v4_domain=""`, "read_size=8192", "write_size=8192", "unix_pri_enable=true")
+		if s := n.want(0, api+"get/2"); s["enable_nfs"] != false || s["enable_nfs_v4"] != true {
+			t.Errorf("whole %v: %v", whole, s)
+		}
+	}
+}
+
 func TestNFSRules(t *testing.T) {
 	n := newNAS(t, Config{})
 	n.want(0, "SYNO.Core.Share.create", `name="s"`, `shareinfo={"name":"s","vol_path":"/volume1","name_org":""}`)
@@ -208,7 +242,6 @@ func TestNFSRules(t *testing.T) {
 	}
 	n.want(2301, api+"save", `share_name="s"`, `rule=[{"client":"*"}]`)
 	n.want(2301, api+"save", `share_name="s"`, "rule=["+strings.Replace(rule, `"root_squash":"root"`, `"root_squash":"no_root_squash"`, 1)+"]")
-	n.want(2001, "SYNO.Core.FileServ.NFS.set/2", "enable_nfs=true")
 	n.want(3300, "SYNO.Core.Share.clone", `name="c"`, `snapshot="GMT+00-1970.01.01-00.00.00"`, `shareinfo={"name":"c","vol_path":"/volume1","name_org":"s"}`)
 	n.want(102, "SYNO.Core.Share.NFS.load", `name="s"`)
 }

@@ -1,9 +1,13 @@
 package dsmsim
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -91,11 +95,33 @@ func TestFaultsAreWhatTheySay(t *testing.T) {
 		}
 		a, err := n.from("", lunAPI+"create", "_sid="+n.sid, `name="a"`, "size=1", "type=BLUN", "location=/volume1")
 		answered := err == nil && a.code == 0 && a.data != nil
-		if want := action == Delay || action == HangDone; answered != want {
+		if want := action == Delay || action == HangDone || action == TrickleDone; answered != want {
 			t.Errorf("%s: answer %v, %v", action, a, err)
 		}
 		if done := n.state.lun("a") != nil; done != action.Done() {
 			t.Errorf("%s: done %v, want %v", action, done, action.Done())
+		}
+	}
+}
+
+// TestTrickle: the half of an answer comes with how long it is to be, and the rest when it is time, if the caller is still there.
+func TestTrickle(t *testing.T) {
+	n := newNAS(t, Config{})
+	for delay, whole := range map[time.Duration]bool{time.Millisecond: true, time.Hour: false, 0: false} {
+		if err := n.SetFaults(Fault{Action: TrickleDone, Delay: delay}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/webapi/entry.cgi?api=SYNO.API.Info&version=1&method=query&query=SYNO.API.Auth", nil)
+		came := httptest.NewRecorder()
+		func() {
+			defer func() { _ = recover() }() // as a server does
+			n.ServeHTTP(came, r)
+		}()
+		length, _ := strconv.Atoi(came.Header().Get("Content-Length"))
+		if got := came.Body.Len(); !came.Flushed || length == 0 || whole && got != length || !whole && got != length/2 {
+			t.Errorf("delay %v: %d bytes of %d", delay, got, length)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (r *request) newShare() (*share, shareInfo, int) {
 	f := &share{Name: name, UUID: newUUID(), Volume: info.VolPath, Checksums: info.COW, RecycleBin: info.RecycleBin,
 		Hidden: info.Hidden != nil && *info.Hidden}
 	if info.Desc != nil {
-		f.Description = *info.Desc
+		f.Description = r.sim.kept(*info.Desc)
 	}
 	v, known := r.sim.volumeAt(f.Volume)
 	switch {
@@ -163,7 +163,7 @@ func (r *request) shareSet() answer {
 		return answer{code: code}
 	}
 	if info.Desc != nil {
-		f.Description = *info.Desc
+		f.Description = r.sim.kept(*info.Desc)
 	}
 	if v, _ := r.sim.volumeAt(f.Volume); info.Quota != nil && v.FileSystem == "btrfs" {
 		f.QuotaMB = *info.Quota
@@ -241,7 +241,7 @@ func (r *request) shareSnapshotCreate() answer {
 	for slices.ContainsFunc(f.Snapshots, func(n shareSnapshot) bool { return n.Time == taken.Format(shareTimeForm) }) {
 		taken = taken.Add(time.Second)
 	}
-	n := shareSnapshot{Time: taken.Format(shareTimeForm), Description: info.Desc, RUUID: newUUID(), Locked: info.Lock == nil || *info.Lock, QuotaMB: f.QuotaMB}
+	n := shareSnapshot{Time: taken.Format(shareTimeForm), Description: r.sim.kept(info.Desc), RUUID: newUUID(), Locked: info.Lock == nil || *info.Lock, QuotaMB: f.QuotaMB}
 	if err := r.sim.plane.CopyFolder(Folder{ID: f.Name + "@" + n.Time, Volume: f.Volume}, f.Name); err != nil {
 		return broken(err)
 	}

@@ -29,7 +29,10 @@ type Config struct {
 	CloneLock     time.Duration // and a copy
 	DeleteLag     time.Duration // how long a deleted LUN is still there
 	VirtualDisks  int           // LUNs of virtual machines that are there from the start, and count
+	Scheduled     int           // snapshots of each of them that a schedule of DSM's took
 	ForgetQuota   bool          // a cloned share has no quota
+	WholeNFS      bool          // as DSM 7.3: settings of NFS are set all at once
+	ShortText     int           // bytes that descriptions are cut off after; 0: they are not. Assumed: how long one may be is not known
 	LoginVersions [2]int        // lowest and highest; 0: 1 and 7
 }
 
@@ -149,7 +152,7 @@ func (s *Sim) boot() error {
 	}
 	s.state = state
 	for len(state.LUNs) < s.cfg.VirtualDisks {
-		state.addVirtualDisk(s.cfg.Volumes[0].Path)
+		state.addVirtualDisk(s.cfg.Volumes[0].Path, s.cfg.Scheduled)
 	}
 	for _, t := range state.Targets {
 		if err := s.export(t); err != nil {

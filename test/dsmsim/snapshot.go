@@ -30,7 +30,7 @@ func (r *request) snapshotTake() answer {
 	case count >= s.cfg.Model.SnapshotsPerLUN:
 		return answer{code: 18990543}
 	}
-	n := &snapshot{UUID: newUUID(), Name: name, LUN: l.UUID, Description: r.text("description"), TakenBy: r.text("taken_by"),
+	n := &snapshot{UUID: newUUID(), Name: name, LUN: l.UUID, Description: s.kept(r.text("description")), TakenBy: r.text("taken_by"),
 		ID: count + 1, Size: l.Size, Locked: r.truth("is_locked", false), Taken: s.cfg.Now()}
 	if err := s.plane.CopyImage(Image{ID: n.UUID, Volume: l.Location, Size: l.Size, Thin: true}, l.UUID); err != nil {
 		return broken(err)
@@ -115,7 +115,7 @@ func (r *request) snapshotClone() answer {
 		return answer{code: codeNoSnapshot}
 	}
 	to := *from
-	to.Type, to.Size, to.Description = "BLUN", n.Size, r.text("description")
+	to.Type, to.Size, to.Description = "BLUN", n.Size, r.sim.kept(r.text("description"))
 	return r.copyLUN(&to, "cloned_lun_name", n.UUID, "cloned_lun_uuid")
 }
 

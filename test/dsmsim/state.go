@@ -119,10 +119,14 @@ func (s *state) save(dir string) error {
 	return os.Rename(path+".new", path)
 }
 
-func (s *state) addVirtualDisk(volume string) {
-	s.LUNs = append(s.LUNs, &lun{UUID: newUUID(), Name: fmt.Sprintf("VMM.disk-%d", s.NextLUN), Type: "VDISK_BLUN",
-		Location: volume, ID: s.NextLUN, Size: 1 << 30})
+func (s *state) addVirtualDisk(volume string, snapshots int) {
+	l := &lun{UUID: newUUID(), Name: fmt.Sprintf("VMM.disk-%d", s.NextLUN), Type: "VDISK_BLUN", Location: volume, ID: s.NextLUN, Size: 1 << 30}
+	s.LUNs = append(s.LUNs, l)
 	s.NextLUN++
+	for i := range snapshots {
+		taken := time.Unix(int64(i)*3600, 0).UTC()
+		s.Snapshots = append(s.Snapshots, &snapshot{UUID: newUUID(), Name: taken.Format(shareTimeForm), LUN: l.UUID, TakenBy: "scheduler", ID: i + 1, Size: l.Size, Taken: taken})
+	}
 }
 
 // lun finds a LUN by UUID or name, nil if there is none.

@@ -29,9 +29,11 @@ type Driver struct {
 // Can is what a driver is able to do. A scenario that needs more is skipped by name.
 type Can struct {
 	Expand, Snapshot, Clone, Block, SingleWriter bool
+	FSGroup                                      bool // a pod's group owns the files: not where the server says whose they are
 	Capacity                                     bool // it publishes how much room nodes have
 	NodeBound                                    bool // a volume, its snapshots and clones are on one node
 	Outside                                      bool // volumes are on Driver.Storage, which nodes are admitted to and shut out from
+	ShutsOut                                     bool // from Outside, single nodes: not where the server knows only users
 	ManyWriters                                  bool // pods on many nodes write to a volume's files at the same time
 	Inline                                       bool // a pod's spec can have a volume in it, "size" its attribute
 	Limits                                       bool // VolumeAttributesClasses with read-bps and the like
@@ -104,7 +106,7 @@ func Drivers() map[string]Driver {
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
-		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, FSGroup: true, Capacity: true, NodeBound: true, Inline: true, Limits: true},
 	}, "lvm": {
 		Name:          "lvm.dozo.dev",
 		StorageClass:  "dozo",
@@ -133,13 +135,13 @@ func Drivers() map[string]Driver {
 			{"a stage record", []string{"grep", "-rl", "--include=*.json", "VOLUME", "/host/var/lib/dozo/node"}},
 			{"a mount", []string{"grep", "VOLUME", "/proc/1/mountinfo"}},
 		},
-		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Capacity: true, NodeBound: true, Inline: true, Limits: true, Layouts: true},
+		Can: Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, FSGroup: true, Capacity: true, NodeBound: true, Inline: true, Limits: true, Layouts: true},
 	}, "synology": synology(Driver{
 		SnapshotClass: "dozo-synology",
 		FileSystems:   []string{"ext4", "xfs", "btrfs"},
-		Can:           Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, Outside: true},
+		Can:           Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, FSGroup: true, Outside: true, ShutsOut: true},
 	}), "synology-nfs": synology(Driver{
-		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
+		Can: Can{Expand: true, Clone: true, SingleWriter: true, FSGroup: true, Outside: true, ShutsOut: true, ManyWriters: true},
 	}), "synology-smb": synology(Driver{
 		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
 	})}

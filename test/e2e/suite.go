@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,8 @@ type suite struct {
 	driver  Driver
 	times   *timings.Recorder
 	nodes   *inspector
-	keep    bool // leave what a failed scenario made
+	keep    bool        // leave what a failed scenario made
+	ran     atomic.Bool // any scenario
 }
 
 // newSuite reads the settings, and checks that the driver is there.
@@ -119,6 +121,7 @@ func (s *suite) runScenarios(t *testing.T, all []scenario, parallel bool) {
 			if parallel {
 				t.Parallel()
 			}
+			s.ran.Store(true)
 			sc.run(newBed(t, s))
 		})
 	}

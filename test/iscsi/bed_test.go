@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
-	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
@@ -48,6 +46,7 @@ type bed struct {
 	node   *node.Node
 	target *lio.Target
 	disks  int
+	root   string // of the node's file system; see [host.Host]
 }
 
 func newBed(t *testing.T) *bed {
@@ -62,7 +61,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) open() *node.Node {
 	b.t.Helper()
 	h := host.New()
-	h.Runner, h.Seam = b.argv, b.seam.Seam
+	h.Runner, h.Seam, h.Node = b.argv, b.seam.Seam, b.root
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	pools, err := pool.NewSet()
 	if err != nil {
@@ -139,19 +138,6 @@ func (b *bed) unpublish(r node.StageRequest) {
 	b.t.Helper()
 	if err := b.node.Unpublish(b.t.Context(), r.Volume, r.Staging+"-target"); err != nil {
 		b.t.Fatalf("Unpublish %s: %v", r.Volume, err)
-	}
-}
-
-func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
-	b.t.Helper()
-	if !errs.Is(err, kind) {
-		b.t.Errorf("%s: got %v (%v), want %v", what, err, errs.KindOf(err), kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			b.t.Errorf("%s: %q does not say %q", what, err, w)
-		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/iscsi"
 	"github.com/dozo-dev/dozo/internal/node"
@@ -26,7 +27,7 @@ func TestISCSI(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *bed){
 		"chap": chap, "shared": shared, "reused": reused, "swapped": swapped, "gone": gone, "away": away, "back": back,
-		"sweep": sweep, "admin": admin, "patient": patient, "spelling": spelling,
+		"sweep": sweep, "admin": admin, "discovered": discovered, "of the node": ofNode, "cut short": cutShort, "patient": patient, "spelling": spelling,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
 	}
@@ -65,7 +66,7 @@ func life(t *testing.T, kind string) {
 	if err != nil || after.TotalBytes < before.TotalBytes+size*8/10 {
 		t.Errorf("stats: %d bytes before, %d after, %v", before.TotalBytes, after.TotalBytes, err)
 	}
-	b.refused("Unstage while published", b.node.Unstage(t.Context(), r.Volume, r.Staging), errs.InUse, target)
+	errstest.Refused(b.t, "Unstage while published", b.node.Unstage(t.Context(), r.Volume, r.Staging), errs.InUse, target)
 	b.unpublish(r)
 	b.unstage(r)
 	b.unstage(r)
@@ -84,11 +85,11 @@ func chap(t *testing.T, b *bed) {
 	d, a := b.disk(size)
 	b.serve(user, password, d)
 	r := b.request("v", a, "ext4")
-	b.refused("no CHAP", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretUser, "node-stage-secret-name")
+	errstest.Refused(b.t, "no CHAP", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretUser, "node-stage-secret-name")
 	r.Access.ISCSI.Target.CHAP = true
-	b.refused("no secret", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretUser, "node-stage-secret-name")
+	errstest.Refused(b.t, "no secret", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretUser, "node-stage-secret-name")
 	r.Secrets = map[string]string{iscsi.SecretUser: user, iscsi.SecretPassword: "a-wrong-password"}
-	b.refused("wrong password", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretPassword)
+	errstest.Refused(b.t, "wrong password", b.node.Stage(t.Context(), r), errs.Invalid, iscsi.SecretPassword)
 	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Fatalf("left after a refused login: %v", left)
 	}
@@ -118,7 +119,7 @@ func chap(t *testing.T, b *bed) {
 	b.unstage(r)
 	const next = "another-password"
 	b.target.Password(user, next)
-	b.refused("old password", b.node.Stage(t.Context(), r), errs.Invalid)
+	errstest.Refused(b.t, "old password", b.node.Stage(t.Context(), r), errs.Invalid)
 	r.Secrets[iscsi.SecretPassword] = next
 	b.stage(r)
 	b.unstage(r)
@@ -169,10 +170,10 @@ func reused(t *testing.T, b *bed) {
 	write(t, filepath.Join(two.Staging, "data"), "of two")
 	three := b.request("three", b.access(d3, 2), "ext4")
 	// Its access says a number that another volume has: nothing is done to that one.
-	b.refused("a number in use", b.node.Stage(t.Context(), three), errs.InUse, d2.WWID, "mounted")
+	errstest.Refused(b.t, "a number in use", b.node.Stage(t.Context(), three), errs.InUse, d2.WWID, "mounted")
 	read(t, filepath.Join(two.Staging, "data"), "of two")
 	b.unstage(two)
-	b.refused("another disk", b.node.Stage(t.Context(), three), errs.Unavailable, d2.WWID, d3.WWID)
+	errstest.Refused(b.t, "another disk", b.node.Stage(t.Context(), three), errs.Unavailable, d2.WWID, d3.WWID)
 	// The kernel still has the disk that was there before.
 	hosts, _ := filepath.Glob("/sys/class/scsi_host/host*/scan")
 	if err := os.WriteFile(hosts[0], []byte("0 0 2"), 0o200); err != nil {
@@ -184,7 +185,7 @@ func reused(t *testing.T, b *bed) {
 	write(t, filepath.Join(three.Staging, "data"), "of three")
 	b.unstage(three)
 	b.target.Unmap(2)
-	b.refused("no such disk", b.node.Stage(t.Context(), three), errs.Unavailable, "number 2")
+	errstest.Refused(b.t, "no such disk", b.node.Stage(t.Context(), three), errs.Unavailable, "number 2")
 	b.target.Map(d2, 7)
 	two.Access = b.access(d2, 7)
 	b.stage(two)
@@ -209,9 +210,9 @@ func swapped(t *testing.T, b *bed) {
 		t.Errorf("health with another disk: %v", got)
 	}
 	_, err := b.node.Expand(t.Context(), r.Volume, r.Staging)
-	b.refused("Expand", err, errs.Unavailable, d2.WWID, d1.WWID)
+	errstest.Refused(b.t, "Expand", err, errs.Unavailable, d2.WWID, d1.WWID)
 	err = b.node.Publish(t.Context(), node.PublishRequest{Volume: r.Volume, Staging: r.Staging, Target: r.Staging + "-target", Block: true})
-	b.refused("Publish", err, errs.Unavailable, d2.WWID, d1.WWID)
+	errstest.Refused(b.t, "Publish", err, errs.Unavailable, d2.WWID, d1.WWID)
 	b.unstage(r)
 }
 
@@ -244,10 +245,10 @@ func away(t *testing.T, b *bed) {
 	b.serve("", "", d)
 	b.target.Enable(false)
 	r := b.request("v", a, "ext4")
-	b.refused("no target", b.node.Stage(t.Context(), r), errs.Unavailable, iqn, address)
+	errstest.Refused(b.t, "no target", b.node.Stage(t.Context(), r), errs.Unavailable, iqn, address)
 	other := r
 	other.Access = backend.ISCSIAccess(d.WWID, &backend.ISCSITarget{IQN: iqn, Portals: []string{"127.0.0.9:3260"}, LUN: 1})
-	b.refused("no server", b.node.Stage(t.Context(), other), errs.Unavailable, "127.0.0.9:3260")
+	errstest.Refused(b.t, "no server", b.node.Stage(t.Context(), other), errs.Unavailable, "127.0.0.9:3260")
 	if left := lab.InitiatorLeft(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -295,7 +296,7 @@ func patient(t *testing.T, b *bed) {
 	if _, err := pod.WriteAt(page, 1<<20); err != nil {
 		t.Error(err)
 	}
-	b.refused("next, while the target is away", b.node.Stage(t.Context(), next), errs.Unavailable, iqn, "in use", raw.Staging+"-target")
+	errstest.Refused(b.t, "next, while the target is away", b.node.Stage(t.Context(), next), errs.Unavailable, iqn, "in use", raw.Staging+"-target")
 	b.target.Enable(true)
 	b.eventually("it is well again", func() bool { return len(b.reasons(raw)) == 0 })
 	if err := pod.Sync(); err != nil {
@@ -362,7 +363,7 @@ func sweep(t *testing.T, b *bed) {
 	}
 	path := recordOf(t, b, one.Volume)
 	forget(one.Volume)
-	b.refused("a sweep of what is in use", b.node.Sweep(t.Context()), errs.InUse, "mounted")
+	errstest.Refused(b.t, "a sweep of what is in use", b.node.Sweep(t.Context()), errs.InUse, "mounted")
 	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -395,21 +396,4 @@ func recordOf(t *testing.T, b *bed, volume string) string {
 	}
 	t.Fatalf("no record of %s", volume)
 	return ""
-}
-
-// admin: a session that a person made is used and never ended.
-func admin(t *testing.T, b *bed) {
-	d, a := b.disk(size)
-	b.serve("", "", d)
-	lab.Output(t, "iscsiadm", "-m", "node", "-T", iqn, "-p", address, "-o", "new")
-	r := b.request("v", a, "ext4")
-	b.refused("a record of somebody else", b.node.Stage(t.Context(), r), errs.InUse, "-o delete")
-	lab.Output(t, "iscsiadm", "-m", "node", "-T", iqn, "-p", address, "--login")
-	b.stage(r)
-	b.unstage(r)
-	if err := b.node.Sweep(t.Context()); err != nil || b.sessions() != 1 {
-		t.Errorf("%v, %d sessions", err, b.sessions())
-	}
-	lab.Output(t, "iscsiadm", "-m", "node", "-T", iqn, "--logout")
-	lab.Output(t, "iscsiadm", "-m", "node", "-T", iqn, "-o", "delete")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/test/lab"
 	"github.com/dozo-dev/dozo/test/lab/lio"
 )
@@ -21,7 +22,7 @@ func TestISCSIFormatting(t *testing.T) {
 		return
 	}
 	lab.StartInitiator(t)
-	for name, test := range map[string]func(*testing.T, *bed){"encrypted": encrypted, "blank": blank, "interrupted": interrupted} {
+	for name, test := range map[string]func(*testing.T, *bed){"encrypted": encrypted, "blank": blank, "interrupted": interrupted, "raw": raw} {
 		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
 	}
 }
@@ -51,9 +52,9 @@ func encrypted(t *testing.T, b *bed) {
 	read(t, filepath.Join(r.Staging, "data"), "nobody else's")
 	b.unstage(r)
 	plain := b.request("v", a, "ext4")
-	b.refused("without encryption", b.node.Stage(t.Context(), plain), errs.InUse, "crypto_LUKS")
+	errstest.Refused(b.t, "without encryption", b.node.Stage(t.Context(), plain), errs.InUse, "crypto_LUKS")
 	r.Secrets["passphrase"] = "wrong"
-	b.refused("a wrong key", b.node.Stage(t.Context(), r), errs.Invalid)
+	errstest.Refused(b.t, "a wrong key", b.node.Stage(t.Context(), r), errs.Invalid)
 }
 
 // blank: a disk with something on it is never formatted, wherever that is.
@@ -63,7 +64,7 @@ func blank(t *testing.T, b *bed) {
 	r := b.request("v", a, "ext4")
 	for _, at := range []int64{0, 512, 4096, 1 * mib, 3 * mib, 8*mib + 1024, 32 * mib, 64 * mib, 128 * mib, size/4 + 512, size / 2, size - 512} {
 		poke(t, d, at, "x")
-		b.refused("something is there", b.node.Stage(t.Context(), r), errs.InUse, "not blank")
+		errstest.Refused(b.t, "something is there", b.node.Stage(t.Context(), r), errs.InUse, "not blank")
 		if got := peek(t, d, at, 1); got != "x" {
 			t.Errorf("at %d there is %q now", at, got)
 		}
@@ -77,7 +78,7 @@ func blank(t *testing.T, b *bed) {
 		b.unstage(r)
 		zeros := string(make([]byte, 4*mib))
 		poke(t, d, 0, zeros)
-		b.refused(kind+" without its beginning", b.node.Stage(t.Context(), r), errs.InUse, "not blank")
+		errstest.Refused(b.t, kind+" without its beginning", b.node.Stage(t.Context(), r), errs.InUse, "not blank")
 		d.Blank()
 	}
 }
@@ -106,6 +107,43 @@ func interrupted(t *testing.T, b *bed) {
 		read(t, filepath.Join(r.Staging, "data"), "precious")
 		b.unstage(r)
 		d.Blank()
+	}
+}
+
+// raw: what the storage says is raw is not formatted, though a formatting was begun and the disk looks blank; nor when the storage has
+// forgotten that.
+func raw(t *testing.T, b *bed) {
+	d, a := b.disk(size)
+	b.serve("", "", d)
+	files := b.request("v", a, "ext4")
+	b.seam.Fail("stage.mkfs", errors.New("cut short"))
+	if err := b.node.Stage(t.Context(), files); err == nil {
+		t.Fatal("staged without mkfs")
+	}
+	b.seam.Fail("stage.mkfs", nil)
+	b.unstage(files)
+	marked := *a.ISCSI
+	marked.Raw = true
+	told := a
+	told.ISCSI = &marked
+	files.Access = told
+	errstest.Refused(b.t, "what is raw", b.node.Stage(t.Context(), files), errs.InUse, "will not be formatted")
+	device := b.request("v", told, "block")
+	b.stage(device)
+	poke(t, d, size/2, "precious")
+	b.unstage(device)
+	files.Access = a
+	errstest.Refused(b.t, "what was raw", b.node.Stage(t.Context(), files), errs.InUse, "not blank")
+	if got := peek(t, d, size/2, 8); got != "precious" {
+		t.Errorf("the data is %q now", got)
+	}
+	d.Blank()
+	crypt := b.request("v", a.Encrypted(backend.Encryption{Type: backend.LUKS2}), "block")
+	crypt.Access.Version = 3
+	crypt.Secrets = map[string]string{"passphrase": key}
+	for range 2 {
+		b.stage(crypt)
+		b.unstage(crypt)
 	}
 }
 

@@ -3,6 +3,7 @@
 package nfs
 
 import (
+	"context"
 	"errors"
 	"hash/crc32"
 	"log/slog"
@@ -12,9 +13,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
@@ -76,19 +79,6 @@ func (b *bed) ok(err error) {
 	}
 }
 
-func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
-	b.t.Helper()
-	if !errs.Is(err, kind) {
-		b.t.Errorf("%s: got %v (%v), want %v", what, err, errs.KindOf(err), kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			b.t.Errorf("%s: %q does not say %q", what, err, w)
-		}
-	}
-}
-
 // TestNFS is one boot of a guest for all of it.
 func TestNFS(t *testing.T) {
 	if !lab.Run(t, lab.Guest{MemoryMiB: 768, Modules: []string{"nfs", "nfsv4", "nfsd"}, Programs: []string{"mount.nfs"}}) {
@@ -143,9 +133,9 @@ func life(t *testing.T, b *bed) {
 	if problems, err := b.node.Health(ctx, r.Volume); err != nil || len(problems) > 0 {
 		t.Errorf("health: %v, %v", problems, err)
 	}
-	b.refused("Unstage while published", b.node.Unstage(ctx, r.Volume, r.Staging), errs.InUse, rw.Target)
+	errstest.Refused(b.t, "Unstage while published", b.node.Unstage(ctx, r.Volume, r.Staging), errs.InUse, rw.Target)
 	taken := b.publishRequest(other, "rw")
-	b.refused("the other volume's target", b.node.Publish(ctx, taken), errs.InUse)
+	errstest.Refused(b.t, "the other volume's target", b.node.Publish(ctx, taken), errs.InUse)
 	for range 2 {
 		b.ok(b.node.Unpublish(ctx, r.Volume, rw.Target))
 		b.ok(b.node.Unpublish(ctx, r.Volume, ro.Target))
@@ -165,11 +155,11 @@ func refuses(t *testing.T, b *bed) {
 	} {
 		r := b.request("one")
 		change(&r)
-		b.refused(what, b.node.Stage(ctx, r), errs.Invalid, what)
+		errstest.Refused(b.t, what, b.node.Stage(ctx, r), errs.Invalid, what)
 	}
 	absent := b.request("one")
 	absent.Access.Mount.Source += "/nosuch"
-	b.refused("no such share", b.node.Stage(ctx, absent), errs.Unavailable, "No such file")
+	errstest.Refused(b.t, "no such share", b.node.Stage(ctx, absent), errs.Unavailable, "No such file")
 }
 
 // away: nothing waits for ever for a server that does not answer.
@@ -182,17 +172,29 @@ func away(t *testing.T, b *bed) {
 	b.ok(os.WriteFile(filepath.Join(p.Target, "data"), []byte("kept"), 0o600))
 	b.ok(b.server.Stop())
 	_, err := b.node.Stats(ctx, r.Volume, p.Target)
-	b.refused("Stats", err, errs.Unavailable, "no answer")
+	errstest.Refused(b.t, "Stats", err, errs.Unavailable, "no answer")
 	problems, err := b.node.Health(ctx, r.Volume)
 	if err != nil || !slices.ContainsFunc(problems, func(p backend.Problem) bool { return p.Reason == node.ReasonNoAnswer }) {
 		t.Errorf("health: %v, %v", problems, err)
 	}
-	b.refused("Publish", b.node.Publish(ctx, late), errs.Unavailable)
-	b.refused("Stage of another", b.node.Stage(ctx, b.request("two")), errs.Unavailable)
+	errstest.Refused(b.t, "Publish", b.node.Publish(ctx, late), errs.Unavailable)
+	errstest.Refused(b.t, "Stage of another", b.node.Stage(ctx, b.request("two")), errs.Unavailable)
 	b.ok(b.node.Stage(ctx, r)) // finds it, without asking
 	b.ok(b.node.Unpublish(ctx, r.Volume, p.Target))
-	b.ok(b.node.Unstage(ctx, r.Volume, r.Staging))
+	for range 2 { // what may not be written yet is not let go of
+		soon, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if err := b.node.Unstage(soon, r.Volume, r.Staging); !errs.Is(err, errs.Unavailable) && !errs.Is(err, errs.Aborted) {
+			t.Errorf("Unstage without a server: %v", err)
+		}
+		cancel()
+	}
 	b.ok(b.server.Start())
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) { // as the kubelet
+		if err := b.node.Unstage(ctx, r.Volume, r.Staging); err == nil || time.Now().After(end) {
+			b.ok(err)
+			break
+		}
+	}
 	b.ok(b.node.Stage(ctx, r))
 	if text, err := os.ReadFile(filepath.Join(r.Staging, "data")); err != nil || string(text) != "kept" {
 		t.Errorf("read %q, %v", text, err)

@@ -130,7 +130,7 @@ func (w world) chooseFS(ctx context.Context, method string, req, reply any, cc *
 func (w world) start(t *testing.T) driver.Driver {
 	if w.nas != nil {
 		return w.nas.Both(func(m *backend.Mask) {
-			m.Snapshotter = w.fs != "nfs" // what the kind has, its shares lack
+			m.Snapshotter = !isShare(w.fs) // what the kind has, its shares lack
 		})
 	}
 	if w.pool.Kind == "" {

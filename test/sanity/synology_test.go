@@ -17,14 +17,15 @@ func TestSynology(t *testing.T) {
 		"xfs":   {fs: "xfs", size: 320 * mib},
 		"block": {fs: "block", size: 64 * mib},
 		"nfs":   {fs: "nfs", size: 64 * mib},
+		"smb":   {fs: "cifs", size: 64 * mib},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !lab.Run(t, synology.Guest()) {
 				return
 			}
 			o := synology.Options{}
-			if name == "nfs" {
-				o.Pool = map[string]string{"protocol": "nfs"}
+			if isShare(w.fs) {
+				o.Pool = synology.Protocol(name)
 			}
 			w.nas = synology.Start(t, o)
 			w.pool = w.nas.Spec
@@ -33,6 +34,9 @@ func TestSynology(t *testing.T) {
 	}
 }
 
+// isShare reports whether it is a shared folder of a NAS that is used as this file system.
+func isShare(fs string) bool { return fs == "nfs" || fs == "cifs" }
+
 // absentOnNAS are the specs that are skipped besides those of all storage outside.
 func absentOnNAS(fs string) map[string]string {
 	all := map[string]string{
@@ -40,7 +44,7 @@ func absentOnNAS(fs string) map[string]string {
 		"ModifyVolume":           "volumes of a NAS have no limits",
 		"volume attribute class": "likewise",
 	}
-	if fs == "nfs" {
+	if isShare(fs) {
 		all["napshot"] = "of a share there are no snapshots"
 	}
 	return all

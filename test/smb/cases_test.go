@@ -13,6 +13,8 @@ import (
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
 	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
 	"github.com/dozo-dev/dozo/test/lab"
@@ -67,12 +69,12 @@ func secrets(b *bed) {
 
 	wrong := r
 	wrong.Secrets = map[string]string{"username": naslab.User, "password": "wrong"}
-	b.refused("a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
+	errstest.Refused(b.t, "a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
 	before := b.mounts()
 	for range 5 {
-		b.refused("a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
+		errstest.Refused(b.t, "a wrong password", b.stage("n1", wrong), errs.Invalid, `secrets["password"]`, "node-stage-secret-name")
 	}
-	b.refused("a wrong password, again", n.Stage(ctx, wrong), errs.Invalid, "not tried again before")
+	errstest.Refused(b.t, "a wrong password, again", n.Stage(ctx, wrong), errs.Invalid, "not tried again before")
 	if tried := b.mounts() - before; tried != 0 {
 		b.t.Errorf("a wrong password was tried %d times more", tried)
 	}
@@ -95,11 +97,11 @@ func refuses(b *bed) {
 	} {
 		other := r
 		change(&other)
-		b.refused(what, n.Stage(ctx, other), errs.Invalid, what)
+		errstest.Refused(b.t, what, n.Stage(ctx, other), errs.Invalid, what)
 	}
 	absent := r
 	absent.Access = backend.MountAccess(backend.Mount{Type: backend.CIFS, Source: r.Access.Mount.Source + "-not"})
-	b.refused("no such share", n.Stage(ctx, absent), errs.Unavailable)
+	errstest.Refused(b.t, "no such share", n.Stage(ctx, absent), errs.Unavailable)
 	r.FSType = backend.CIFS
 	b.ok(b.stage("n1", r)) // none of that keeps the right one from being mounted
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
@@ -112,7 +114,9 @@ func quota(b *bed) {
 	r := b.stageRequest(id, "n1")
 	b.ok(b.stage("n1", r))
 	data := bytes.Repeat([]byte("0123456789abcdef"), mib/16)
-	write := func(name string) error { return put(filepath.Join(r.Staging, name), slices.Repeat(data, size/mib*3/4)) }
+	write := func(name string) error {
+		return hosttest.WriteThrough(filepath.Join(r.Staging, name), slices.Repeat(data, size/mib*3/4))
+	}
 	b.ok(write("one"))
 	if err := write("two"); !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		b.t.Errorf("more than the quota: %v", err)
@@ -124,7 +128,7 @@ func quota(b *bed) {
 	}
 	_, err = n.Expand(ctx, r.Volume, r.Staging)
 	b.ok(err)
-	b.ok(write("two"))
+	b.ok(write("three"))
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 }
 
@@ -134,10 +138,10 @@ func permission(b *bed) {
 	id := b.create("permission")
 	r := b.stageRequest(id, "n1")
 	b.ok(b.stage("n1", r))
-	b.ok(put(filepath.Join(r.Staging, "data"), []byte("kept")))
+	b.ok(hosttest.WriteThrough(filepath.Join(r.Staging, "data"), []byte("kept")))
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
 	b.detach(id, "n1")
-	b.refused("Stage of a detached volume", b.stage("n1", r), errs.Invalid, "permission for the share")
+	errstest.Refused(b.t, "Stage of a detached volume", b.stage("n1", r), errs.Invalid, "permission for the share")
 
 	_, err := b.pool.(backend.Attacher).Attach(ctx, id, backend.AttachRequest{Node: "n1", ReadOnly: true})
 	b.ok(err)
@@ -145,7 +149,7 @@ func permission(b *bed) {
 	n = b.nodes["n1"]
 	b.ok(b.stage("n1", r))
 	b.expect(filepath.Join(r.Staging, "data"), "kept")
-	if err := put(filepath.Join(r.Staging, "more"), []byte("x")); err == nil {
+	if err := hosttest.WriteThrough(filepath.Join(r.Staging, "more"), []byte("x")); err == nil {
 		b.t.Error("a node that is admitted to read wrote")
 	}
 	b.ok(n.Unstage(ctx, r.Volume, r.Staging))
@@ -159,18 +163,18 @@ func away(b *bed) {
 	b.ok(b.stage("n1", r))
 	p, late := b.publishRequest(r, "pod"), b.publishRequest(r, "late")
 	b.ok(n.Publish(ctx, p))
-	b.ok(put(filepath.Join(p.Target, "data"), []byte("kept")))
+	b.ok(hosttest.WriteThrough(filepath.Join(p.Target, "data"), []byte("kept")))
 	written := make(chan error, 1)
 	b.PowerCycle(func() {
-		go func() { written <- put(filepath.Join(p.Target, "waits"), []byte("for the NAS")) }()
+		go func() { written <- hosttest.WriteThrough(filepath.Join(p.Target, "waits"), []byte("for the NAS")) }()
 		_, err := n.Stats(ctx, r.Volume, p.Target)
-		b.refused("Stats", err, errs.Unavailable, "no answer")
+		errstest.Refused(b.t, "Stats", err, errs.Unavailable, "no answer")
 		problems, err := n.Health(ctx, r.Volume)
 		if err != nil || !slices.ContainsFunc(problems, func(p backend.Problem) bool { return p.Reason == node.ReasonNoAnswer }) {
 			b.t.Errorf("health: %v, %v", problems, err)
 		}
-		b.refused("Publish", n.Publish(ctx, late), errs.Unavailable)
-		b.refused("Stage of another", n.Stage(ctx, other), errs.Unavailable)
+		errstest.Refused(b.t, "Publish", n.Publish(ctx, late), errs.Unavailable)
+		errstest.Refused(b.t, "Stage of another", n.Stage(ctx, other), errs.Unavailable)
 		b.ok(n.Stage(ctx, r)) // finds it, without asking
 	})
 	b.ok(<-written)

@@ -17,6 +17,7 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology"
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/errs/errstest"
 	"github.com/dozo-dev/dozo/internal/host"
 	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/internal/node"
@@ -143,19 +144,6 @@ func (b *bed) ok(err error) {
 	}
 }
 
-func (b *bed) refused(what string, err error, kind errs.Kind, words ...string) {
-	b.t.Helper()
-	if !errs.Is(err, kind) {
-		b.t.Errorf("%s: got %v (%v), want %v", what, err, errs.KindOf(err), kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			b.t.Errorf("%s: %q does not say %q", what, err, w)
-		}
-	}
-}
-
 // expect fails unless a file has the content.
 func (b *bed) expect(path, content string) {
 	b.t.Helper()
@@ -166,16 +154,6 @@ func (b *bed) expect(path, content string) {
 
 // mounts counts how often it was tried to mount.
 func (b *bed) mounts() int { return strings.Count(b.argv.String(), "mount.cifs ") }
-
-// put writes a file and does not return before the NAS has it.
-func put(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
 
 // TestSMB is one boot of a guest for all of it.
 func TestSMB(t *testing.T) {
@@ -208,12 +186,12 @@ func life(b *bed) {
 		b.ok(n1.Publish(ctx, ro))
 		b.ok(n2.Publish(ctx, far))
 	}
-	b.ok(put(filepath.Join(rw.Target, "data"), []byte("shared")))
+	b.ok(hosttest.WriteThrough(filepath.Join(rw.Target, "data"), []byte("shared")))
 	b.expect(filepath.Join(ro.Target, "data"), "shared")
 	b.expect(filepath.Join(far.Target, "data"), "shared")
-	b.ok(put(filepath.Join(far.Target, "back"), []byte("too")))
+	b.ok(hosttest.WriteThrough(filepath.Join(far.Target, "back"), []byte("too")))
 	b.expect(filepath.Join(rw.Target, "back"), "too")
-	if err := put(filepath.Join(ro.Target, "more"), nil); !errors.Is(err, unix.EROFS) {
+	if err := hosttest.WriteThrough(filepath.Join(ro.Target, "more"), nil); !errors.Is(err, unix.EROFS) {
 		b.t.Errorf("the read-only pod wrote: %v", err)
 	}
 	anybody(b, rw.Target)
@@ -227,7 +205,7 @@ func life(b *bed) {
 	if problems, err := n1.Health(ctx, r1.Volume); err != nil || len(problems) > 0 {
 		b.t.Errorf("health: %v, %v", problems, err)
 	}
-	b.refused("Unstage while published", n1.Unstage(ctx, r1.Volume, r1.Staging), errs.InUse, rw.Target)
+	errstest.Refused(b.t, "Unstage while published", n1.Unstage(ctx, r1.Volume, r1.Staging), errs.InUse, rw.Target)
 	b.restart("n1") // which knows all from its records
 	n1 = b.nodes["n1"]
 	b.ok(b.stage("n1", r1))

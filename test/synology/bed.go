@@ -36,6 +36,15 @@ const (
 // Pool is the name of the pool.
 const Pool = "nas"
 
+// Protocol are the options of a pool, or the parameters of a class, whose volumes are reached by it.
+func Protocol(name string) map[string]string {
+	all := map[string]string{"protocol": name}
+	if name == "smb" {
+		all["users"] = naslab.User
+	}
+	return all
+}
+
 // Guest is what [Start] needs of a guest.
 func Guest() lab.Guest {
 	g := naslab.Guest()
@@ -48,7 +57,7 @@ func Guest() lab.Guest {
 // Options say how the NAS is set up and used.
 type Options struct {
 	NAS  dsmsim.Config
-	Pool map[string]string // options of the pool, beside how the NAS is reached: {"protocol": "nfs"}
+	Pool map[string]string // options of the pool, beside how the NAS is reached: as of [Protocol]
 	Log  *slog.Logger      // of the drivers; nil: what they say is in the test's output if it fails
 }
 
@@ -71,7 +80,7 @@ func Start(t testing.TB, o Options) *Bed {
 	if b.log == nil {
 		b.log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	b.Spec = pool.Spec{Name: Pool, Kind: synology.KindName, SecretDir: filepath.Join(b.Dir, "secret"), Secrets: pool.NewSecrets(b.secret())}
+	b.Spec = pool.Spec{Name: Pool, Kind: synology.KindName, SecretDir: filepath.Join(b.Dir, "secret"), Secrets: Secret()}
 	b.Spec.Options = map[string]string{"url": b.Server.URL, "ca": string(b.Server.CA()), "server": address1}
 	maps.Copy(b.Spec.Options, o.Pool)
 	if err := os.Mkdir(b.Spec.SecretDir, 0o700); err != nil {
@@ -109,17 +118,23 @@ func (b *Bed) release() {
 	}
 }
 
-// secret is what the Secret of the pool has. CHAP is mutual.
-func (b *Bed) secret() map[string][]byte {
-	all := map[string][]byte{"username": []byte(naslab.Account), "password": []byte(naslab.Password)}
-	for key, value := range NodeSecret() {
+// Secret is what the Secret of the pool has. CHAP is mutual.
+func Secret() pool.Secrets {
+	all := pool.Secrets{"username": []byte(naslab.Account), "password": []byte(naslab.Password)}
+	for key, value := range chap() {
 		all[key] = []byte(value)
 	}
 	return all
 }
 
-// NodeSecret is what nodes get of the secret.
+// NodeSecret is what nodes get: what both sides of CHAP know, and the user whom shares are for by SMB.
 func NodeSecret() map[string]string {
+	all := map[string]string{"username": naslab.User, "password": naslab.UserPassword}
+	maps.Copy(all, chap())
+	return all
+}
+
+func chap() map[string]string {
 	return map[string]string{
 		"node.session.auth.username": "nodes", "node.session.auth.password": "what-nodes-say-1",
 		"node.session.auth.username_in": "the-nas", "node.session.auth.password_in": "what-the-nas-says",
@@ -213,7 +228,7 @@ type inside struct {
 
 // Run is [host.Runner].
 func (i inside) Run(ctx context.Context, c host.Cmd) (host.Output, error) {
-	if c.Name == "mount.nfs" {
+	if c.Name == "mount.nfs" || c.Name == "mount.cifs" {
 		c.Name, c.Args = "nsenter", append([]string{"--net=" + i.network, "--", c.Name}, c.Args...)
 	}
 	return i.Runner.Run(ctx, c)

@@ -23,17 +23,17 @@ import (
 // TestLaw is the law of backends, with bytes that a node writes: to disks that it logged in for, and to files on shares that it mounted.
 func TestLaw(t *testing.T) {
 	lab.Long(t, "5 to 10 minutes")
-	for name, protocol := range map[string]string{"LUNs": "iscsi", "shares": "nfs"} {
+	for name, protocol := range map[string]string{"LUNs": "iscsi", "shares": "nfs", "shares by SMB": "smb"} {
 		t.Run(name, func(t *testing.T) {
 			if !lab.Run(t, synology.Guest()) {
 				return
 			}
-			b := synology.Start(t, synology.Options{Pool: map[string]string{"protocol": protocol}, Log: slog.New(slog.DiscardHandler)})
+			b := synology.Start(t, synology.Options{Pool: synology.Protocol(protocol), Log: slog.New(slog.DiscardHandler)})
 			l := lawBed{Bed: b, node: newNode(t, b)}
 			backendtest.Run(t, backendtest.Harness{
 				Kind: kind.Kind(), Size: 4 * mib, Thin: true, Callers: 8, Timeout: 5 * time.Minute,
 				// Who is attached to a share is in its description, which DSM overwrites without looking.
-				Elected: protocol == "nfs",
+				Elected: protocol != "iscsi",
 				Open:    l.open,
 				Reopen:  func(t testing.TB, _ backend.Backend) backend.Backend { return l.open(t) },
 				Data:    l.data,
@@ -85,7 +85,7 @@ func (v volumes) Mask() backend.Mask {
 func (l lawBed) open(t testing.TB) backend.Backend {
 	b, err := pool.OpenBackend(t.Context(), kind.Kind(), l.Spec, pool.Options{Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
-	return &volumes{b.(*kind.Backend), l.Spec.Options["protocol"] == "nfs"}
+	return &volumes{b.(*kind.Backend), l.Spec.Options["protocol"] != "iscsi"}
 }
 
 // data opens a volume as a pod of the node has it: the device, or a file on the share.

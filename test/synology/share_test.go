@@ -15,10 +15,11 @@ import (
 	"github.com/dozo-dev/dozo/test/synology"
 )
 
-// copies: a snapshot and a clone of a volume that a pod writes to have what it had flushed, and can be used beside it, larger.
+// copies: a snapshot and a clone of a volume that a pod writes to have what it had flushed, and can be used beside it on one node, larger; so can
+// the volume beside a copy that was there first.
 func copies(t *testing.T) {
 	c := synology.Start(t, synology.Options{}).Cluster()
-	for _, kind := range []string{"ext4", "xfs"} {
+	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
 		v := c.Create(claim(kind, gib))
 		pod := v.Use(synology.Node1, "a")
 		put(t, filepath.Join(pod, "data"), "before")
@@ -42,6 +43,7 @@ func copies(t *testing.T) {
 			m.Delete()
 		}
 		v.Leave(synology.Node1, "a")
+		besideIts(t, c, v)
 		v.Delete()
 	}
 	v := c.Create(claim("nfs", gib))
@@ -54,6 +56,22 @@ func copies(t *testing.T) {
 	clone.Delete()
 	v.Leave(synology.Node1, "a")
 	v.Delete()
+}
+
+// besideIts uses a volume, which holds "after!", beside a copy of it that was there first, for the first and the second time.
+func besideIts(t *testing.T, c *synology.Cluster, v *synology.Volume) {
+	t.Helper()
+	first := named(v.Claim, v.Claim.Name+"-first")
+	first.Source = synology.FromVolume(v)
+	m := c.Create(first)
+	for range 2 {
+		for _, used := range []*synology.Volume{m, v} {
+			expect(t, filepath.Join(used.Use(synology.Node1, "a"), "data"), "after!")
+		}
+		v.Leave(synology.Node1, "a")
+		m.Leave(synology.Node1, "a")
+	}
+	m.Delete()
 }
 
 // manyWriters: a share is written to by pods of two nodes, read by one that may not write, and one node that is shut out does not disturb
@@ -105,7 +123,7 @@ func manyWriters(t *testing.T) {
 
 // quota: a share is full at its size, and has more room as soon as it grows.
 func quota(t *testing.T) {
-	c := synology.Start(t, synology.Options{Pool: map[string]string{"protocol": "nfs"}}).Cluster()
+	c := synology.Start(t, synology.Options{Pool: synology.Protocol("nfs")}).Cluster()
 	v := c.Create(claim("nfs", 64*mib))
 	pod := v.Use(synology.Node1, "a")
 	big := bytes.Repeat([]byte("0123456789abcdef"), 6*mib)

@@ -16,6 +16,8 @@ import (
 
 // Cluster plays the sidecars and the kubelets over drivers. Its methods end the test if they fail, unless they return an error.
 type Cluster struct {
+	Secret map[string]string // what nodes are given; at first [NodeSecret]
+
 	t          testing.TB
 	controller grpc.ClientConnInterface
 	nodes      map[string]kubelet
@@ -29,7 +31,7 @@ type kubelet struct {
 // NewCluster is of a controller, and nodes by their names.
 func NewCluster(t testing.TB, controller driver.Driver, nodes map[string]driver.Driver) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, controller: controller.Dial(t), nodes: map[string]kubelet{}}
+	c := &Cluster{Secret: NodeSecret(), t: t, controller: controller.Dial(t), nodes: map[string]kubelet{}}
 	for name, d := range nodes {
 		c.nodes[name] = kubelet{csi.NewNodeClient(d.Dial(t)), d.Dir}
 	}
@@ -44,6 +46,12 @@ func (b *Bed) Cluster() *Cluster {
 
 func (c *Cluster) ctx() context.Context { return context.WithoutCancel(c.t.Context()) }
 
+// SetController has another controller answer from now on.
+func (c *Cluster) SetController(controller driver.Driver) {
+	c.t.Helper()
+	c.controller = controller.Dial(c.t)
+}
+
 // Controller returns a client of the controller.
 func (c *Cluster) Controller() csi.ControllerClient { return csi.NewControllerClient(c.controller) }
 
@@ -54,7 +62,7 @@ func (c *Cluster) Node(name string) csi.NodeClient { return c.nodes[name].NodeCl
 type Claim struct {
 	Name       string
 	Size       int64
-	FS         string // "block": as it is; "nfs": a share, for many nodes
+	FS         string // "block": as it is; "nfs", "cifs": a share, for many nodes
 	ReadOnly   bool
 	Parameters map[string]string
 	Source     *csi.VolumeContentSource
@@ -68,7 +76,7 @@ func (c Claim) capability() *csi.VolumeCapability {
 	switch {
 	case c.FS == "block":
 		v.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
-	case c.FS == "nfs":
+	case c.FS == "nfs", c.FS == "cifs":
 		mount.FsType, v.AccessMode.Mode = "", csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
 	}
 	return v
@@ -169,7 +177,7 @@ func (v *Volume) TryStage(node string) error {
 	}
 	_, err := v.c.Node(node).NodeStageVolume(v.c.ctx(), &csi.NodeStageVolumeRequest{
 		VolumeId: v.VolumeId, StagingTargetPath: v.Staging(node), VolumeCapability: v.Claim.capability(),
-		VolumeContext: v.VolumeContext, PublishContext: v.publish[node], Secrets: NodeSecret(),
+		VolumeContext: v.VolumeContext, PublishContext: v.publish[node], Secrets: v.c.Secret,
 	})
 	return err
 }
@@ -200,7 +208,12 @@ func (v *Volume) TryUnpublish(node, pod string) error {
 
 // TryUnstage undoes TryStage.
 func (v *Volume) TryUnstage(node string) error {
-	_, err := v.c.Node(node).NodeUnstageVolume(v.c.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: v.VolumeId, StagingTargetPath: v.Staging(node)})
+	return v.TryUnstageWithin(v.c.ctx(), node)
+}
+
+// TryUnstageWithin is TryUnstage by a kubelet that waits as long as a context lasts.
+func (v *Volume) TryUnstageWithin(ctx context.Context, node string) error {
+	_, err := v.c.Node(node).NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: v.VolumeId, StagingTargetPath: v.Staging(node)})
 	if err == nil {
 		err = os.Remove(v.Staging(node)) // the kubelet's
 		if errors.Is(err, fs.ErrNotExist) {

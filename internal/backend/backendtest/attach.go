@@ -14,6 +14,9 @@ func attachLaws() []law {
 	return []law{
 		{"attach twice is one access", []need{attacher()}, attachTwice},
 		{"a node is not admitted otherwise than it was", []need{attacher()}, attachOtherwise},
+		{"what was a block device is raw", []need{attacher()}, rawStays},
+		{"a copy of what was a block device is raw", []need{attacher(), snapshotter()}, rawCopies},
+		{"a copy says that it is one", []need{attacher(), snapshotter(), cloner()}, copiesSay},
 		{"a second node is kept out", []need{attacher()}, secondNode},
 		{"nodes that share are admitted together", []need{attacher()}, sharedNodes},
 		{"detach twice is one detachment", []need{attacher()}, detachTwice},
@@ -101,10 +104,67 @@ func (e *env) sameWay(kept, given backend.Access) {
 			e.Fatalf("attached by iSCSI, and no target is named")
 		}
 		iscsi := *given.ISCSI
-		iscsi.Target = nil
+		iscsi.Target, iscsi.Raw, iscsi.Copied = nil, false, false
 		given.ISCSI = &iscsi
 	}
 	e.same(given, kept, "Attach leads to something else than Create said")
+}
+
+// used attaches a volume and detaches it again, and checks that it is raw, if it is a device.
+func (e *env) used(id backend.ID, raw bool, change ...func(*backend.AttachRequest)) {
+	e.Helper()
+	r := toNode(1, change...)
+	first := e.attach(id, r)
+	if first.ISCSI != nil && first.ISCSI.Raw != raw {
+		e.Fatalf("attached as %+v volume %s is raw: %v, and it was to be %v", r, id, !raw, raw)
+	}
+	e.same(e.attach(id, r), first, "the second Attach returns another access")
+	e.detach(id, r.Node)
+}
+
+func asBlock(r *backend.AttachRequest)  { r.Block = true }
+func readOnly(r *backend.AttachRequest) { r.ReadOnly = true }
+
+// rawStays: nobody else knows that a block device which shows no file system is not blank.
+func rawStays(e *env) {
+	v := e.create("law-a")
+	e.used(v.ID, false)
+	e.used(v.ID, false, readOnly)
+	e.used(v.ID, true, asBlock)
+	e.reopen()
+	e.used(v.ID, true)
+	e.used(v.ID, true, readOnly)
+	e.same(e.get(v.ID), v, "Get returns not what Create did, now that the volume was a block device")
+	other := e.create("law-b")
+	e.used(other.ID, false)
+	e.used(other.ID, true, asBlock, readOnly) // who opens a device that is only to be read can write to it all the same
+}
+
+// rawCopies: a snapshot may be of any instant, also if it was taken before its volume was attached.
+func rawCopies(e *env) {
+	v := e.create("law-a")
+	e.used(v.ID, true, asBlock)
+	s := e.snapshot("law-snap", v.ID)
+	c := e.create("law-copy", from(backend.Source{Snapshot: s.ID}))
+	e.used(c.ID, true)
+	e.used(e.create("law-again", from(backend.Source{Snapshot: e.snapshot("law-snap-2", c.ID).ID})).ID, true)
+}
+
+// copiesSay: a file system that is there twice is used beside itself, which a node has to know beforehand.
+func copiesSay(e *env) {
+	v := e.create("law-a")
+	c := e.create("law-copy", from(backend.Source{Snapshot: e.snapshot("law-snap", v.ID).ID}))
+	again := e.create("law-again", from(backend.Source{Volume: c.ID}))
+	for range 2 {
+		for id, copied := range map[backend.ID]bool{v.ID: false, c.ID: true, again.ID: true} {
+			a := e.attach(id, toNode(1))
+			if a.ISCSI != nil && a.ISCSI.Copied != copied {
+				e.Fatalf("attached, volume %s is a copy: %v, and it was to be %v", id, !copied, copied)
+			}
+			e.detach(id, "law-node-1")
+		}
+		e.reopen()
+	}
 }
 
 // deref returns an access as text can have it, without pointers.

@@ -196,8 +196,10 @@ func harnessOf(makeHooks func(reopened bool) hooks) Harness {
 	}
 	of := func(b backend.Backend) *fake.Backend { return b.(*broken).Backend }
 	return Harness{
-		Kind:   fake.Kind(fake.Options{}),
-		Open:   func(testing.TB) backend.Backend { return open(fake.New(fake.Options{Total: 128 << 20}), false) },
+		Kind: fake.Kind(fake.Options{Outside: true}),
+		Open: func(testing.TB) backend.Backend {
+			return open(fake.New(fake.Options{Total: 128 << 20, Outside: true}), false)
+		},
 		Reopen: func(_ testing.TB, b backend.Backend) backend.Backend { return open(of(b).Reopen(), true) },
 		Data: func(_ testing.TB, b backend.Backend, id backend.ID) (Content, error) {
 			return of(b).Open(id)

@@ -36,6 +36,41 @@ func attachMutants() []mutant {
 			r.ReadOnly = false
 			return f.Attach(ctx, id, r)
 		})},
+		{"what is raw is forgotten", "what was a block device is raw", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			a, err := f.Attach(ctx, id, r)
+			if a.ISCSI != nil {
+				a.ISCSI.Raw = r.Block
+			}
+			return a, err
+		})},
+		{"what is only to be read is not raw", "what was a block device is raw", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			a, err := f.Attach(ctx, id, r)
+			if a.ISCSI != nil {
+				a.ISCSI.Raw = a.ISCSI.Raw && !(id == "law-b" && r.Block && r.ReadOnly)
+			}
+			return a, err
+		})},
+		{"copies are not raw", "a copy of what was a block device is raw", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			a, err := f.Attach(ctx, id, r)
+			if a.ISCSI != nil && id != "law-a" {
+				a.ISCSI.Raw = false
+			}
+			return a, err
+		})},
+		{"copies of copies do not say it", "a copy says that it is one", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			a, err := f.Attach(ctx, id, r)
+			if a.ISCSI != nil && id == "law-again" {
+				a.ISCSI.Copied = false
+			}
+			return a, err
+		})},
+		{"all are copies", "a copy says that it is one", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
+			a, err := f.Attach(ctx, id, r)
+			if a.ISCSI != nil {
+				a.ISCSI.Copied = true
+			}
+			return a, err
+		})},
 		{"everybody is admitted", "a second node is kept out", attaches(func(f *fake.Backend, ctx context.Context, id backend.ID, r backend.AttachRequest) (backend.Access, error) {
 			r.Shared = true
 			return f.Attach(ctx, id, r)

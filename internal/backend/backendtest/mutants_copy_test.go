@@ -69,7 +69,7 @@ func copyMutants() []mutant {
 			},
 		}))
 		add("takes its time while writers go on", "of a volume in use is consistent or refused", always(making(func(f *fake.Backend, ctx context.Context, v backend.Volume) {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 			transfer(f, origin(f, ctx, v.Source), v.ID, v.Size-patch)
 		})))
 	}

@@ -72,6 +72,9 @@ func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachReq
 			}
 			v.admitted[r.Node] = has
 		}
+		if r.Block {
+			v.mark.FS, v.mark.Done = backend.Raw, true
+		}
 		return d.reached(v, r.Node, has), nil
 	})
 }
@@ -80,6 +83,7 @@ func (b *Backend) Attach(ctx context.Context, id backend.ID, r backend.AttachReq
 func (d *disk) reached(v *volume, node string, has admission) backend.Access {
 	a := copyAccess(v.Access)
 	if a.ISCSI != nil {
+		a.ISCSI.Raw, a.ISCSI.Copied = v.mark.FS == backend.Raw, v.mark.Copied
 		name := sha256.Sum256([]byte(node))
 		a.ISCSI.Target = &backend.ISCSITarget{
 			IQN: "iqn.2000-01.com.example:" + d.o.Pool + "." + hex.EncodeToString(name[:8]), Portals: []string{portal}, LUN: has.lun,

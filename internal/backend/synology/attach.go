@@ -42,7 +42,8 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 	if err := b.elsewhere(targets, l, names, r); err != nil {
 		return backend.Access{}, err
 	}
-	if err := b.noteReadOnly(ctx, targets, l, names, r); err != nil {
+	m, err := b.note(ctx, targets, l, names, r)
+	if err != nil {
 		return backend.Access{}, err
 	}
 	g, err := b.target(ctx, targets, l, names)
@@ -56,32 +57,76 @@ func (b *Backend) attachLUN(ctx context.Context, t thing, r backend.AttachReques
 			return backend.Access{}, errors.Join(err, left)
 		}
 	}
-	return backend.ISCSIAccess(dsm.WWID(l.UUID), &backend.ISCSITarget{
+	a := backend.ISCSIAccess(dsm.WWID(l.UUID), &backend.ISCSITarget{
 		IQN: g.IQN, Portals: slices.Clone(b.opts.portals), LUN: index, CHAP: b.opts.chap.User != "",
-	}), nil
+	})
+	a.ISCSI.Raw, a.ISCSI.Copied = m.isRaw(), !m.Source.IsZero()
+	return a, nil
 }
 
-// noteReadOnly has the LUN's mark say that a node was admitted to read only, before it is: the NAS lets all that log in write, and whoever is
-// asked to admit the node otherwise has to know.
-func (b *Backend) noteReadOnly(ctx context.Context, targets []dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) error {
+// note has the LUN's mark say how a node is admitted, before it is. To read only: the NAS lets all that log in write, and whoever is asked to
+// admit the node otherwise has to know. As a block device: then nobody may format it, nor a copy of it.
+func (b *Backend) note(ctx context.Context, targets []dsm.Target, l dsm.LUN, names []string, r backend.AttachRequest) (mark, error) {
 	m, ok := b.owns(l.Description)
 	if !ok {
-		return errs.E(errs.NotFound, "LUN %s: %w", l.Name, errStranger)
+		return m, errs.E(errs.NotFound, "LUN %s: %w", l.Name, errStranger)
 	}
 	noted := m.Admitted[r.Node].ReadOnly
-	if noted == r.ReadOnly {
-		return nil
+	if noted == r.ReadOnly && (m.Raw || !r.Block) {
+		return m, nil
 	}
 	for _, t := range targets {
-		if indexIn(t, l.UUID) > 0 && slices.Contains(names, baseName(t.Name)) {
-			return admittedOtherwise("LUN "+l.Name, r.Node, noted)
+		if noted != r.ReadOnly && indexIn(t, l.UUID) > 0 && slices.Contains(names, baseName(t.Name)) {
+			return m, admittedOtherwise("LUN "+l.Name, r.Node, noted)
 		}
 	}
-	m = m.without(r.Node)
-	if r.ReadOnly {
-		m = m.with(r.Node, admitted{ReadOnly: true})
+	return b.changeMark(ctx, l, func(m mark) mark {
+		m = m.without(r.Node)
+		if r.ReadOnly {
+			m = m.with(r.Node, admitted{ReadOnly: true})
+		}
+		m.Raw = m.Raw || r.Block
+		return m
+	})
+}
+
+// changeMark changes the mark of a LUN as it is now, and looks afterwards whether the NAS has it so: a description that was cut off
+// would make the volume nobody's.
+func (b *Backend) changeMark(ctx context.Context, l dsm.LUN, change func(mark) mark) (mark, error) {
+	l, err := b.nas.LUN(ctx, l.UUID)
+	if err != nil {
+		return mark{}, err
 	}
-	return b.nas.DescribeLUN(ctx, l.UUID, m.text())
+	m, ok := b.owns(l.Description)
+	if !ok {
+		return m, errs.E(errs.NotFound, "LUN %s: %w", l.Name, errStranger)
+	}
+	before := l.Description
+	m = change(m)
+	text := m.text()
+	if text == before {
+		return m, nil
+	}
+	has, err := b.describe(ctx, l.UUID, text)
+	if err != nil || has == text {
+		return m, err
+	}
+	return m, errors.Join(
+		errs.E(errs.Internal, "LUN %s did not take its description of %d characters, and has %.300q", l.Name, len(text), has),
+		b.nas.DescribeLUN(ctx, l.UUID, before))
+}
+
+// describe gives a LUN a description, and returns the one that it has then, whatever the answer was.
+func (b *Backend) describe(ctx context.Context, uuid, text string) (has string, err error) {
+	refused := b.nas.DescribeLUN(ctx, uuid, text)
+	now, err := b.nas.LUN(ctx, uuid)
+	switch {
+	case err == nil && now.Description == text:
+		return text, nil
+	case refused != nil:
+		return "", refused
+	}
+	return now.Description, err
 }
 
 func admittedOtherwise(what, node string, readOnly bool) error {
@@ -105,15 +150,14 @@ func (b *Backend) target(ctx context.Context, targets []dsm.Target, l dsm.LUN, n
 	}
 	for _, t := range targets {
 		if slices.Contains(names, baseName(t.Name)) && indexIn(t, l.UUID) > 0 {
-			return b.conform(ctx, t)
+			return b.conform(ctx, t, l)
 		}
 	}
 	if i := find(names[0]); i >= 0 {
-		if targets[i].Idle() || b.hasCHAP(targets[i]) {
-			return b.conform(ctx, targets[i])
+		if isOnlyOf(targets[i], l) || b.conforms(targets[i]) {
+			return b.conform(ctx, targets[i], l)
 		}
-		// Who is logged in could not log in again if the target had another CHAP. The LUNs that it has stay as they are.
-		if _, err := b.wear(ctx, targets[i]); err != nil {
+		if _, err := b.wear(ctx, targets[i]); err != nil { // its LUNs stay as they are
 			return targets[i], err
 		}
 	}
@@ -166,18 +210,28 @@ func (b *Backend) hasCHAP(t dsm.Target) bool {
 	return t.AuthType == auth && t.User == b.opts.chap.User
 }
 
-// conform brings a target of ours to what it has to be. That its password is another cannot be seen, so CHAP is set once in
-// each process, but not while somebody is logged in: a session that breaks logs in again with what it began with.
-func (b *Backend) conform(ctx context.Context, t dsm.Target) (dsm.Target, error) {
+// isOnlyOf reports whether nobody is logged in to a target, and it has no other LUN. For those somebody may have been until the NAS
+// restarted: a session comes back with the password that it began with, and if that is another by then it never does.
+func isOnlyOf(t dsm.Target, l dsm.LUN) bool {
+	return t.Idle() && !slices.ContainsFunc(t.Mapped, func(m dsm.Mapping) bool { return m.LUN != l.UUID })
+}
+
+// conforms reports whether a target of ours is what it has to be. That its password is another cannot be seen: it is ours if it was set
+// since the start, and whoever is logged in has the right one.
+func (b *Backend) conforms(t dsm.Target) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return t.MaxSessions == 0 && b.hasCHAP(t) && (t.AuthType == 0 || b.conformed[t.Name] || !t.Idle())
+}
+
+// conform brings the target by which a node is to reach a LUN to what it has to be, as far as others do not need it as it is.
+func (b *Backend) conform(ctx context.Context, t dsm.Target, l dsm.LUN) (dsm.Target, error) {
 	if !bool(t.Enabled) {
 		if err := b.nas.EnableTarget(ctx, int64(t.ID)); err != nil {
 			return t, err
 		}
 	}
-	b.mu.Lock()
-	known := b.conformed[t.Name]
-	b.mu.Unlock()
-	if t.MaxSessions == 0 && (!t.Idle() || b.hasCHAP(t) && (known || t.AuthType == 0)) {
+	if b.conforms(t) || !isOnlyOf(t, l) {
 		return t, nil
 	}
 	if err := b.nas.SetTarget(ctx, int64(t.ID), 0, b.opts.chap); err != nil {
@@ -292,17 +346,16 @@ func (b *Backend) detachLUN(ctx context.Context, l *dsm.LUN, id backend.ID, node
 	return nil
 }
 
-// forgetReadOnly removes from a LUN's mark, if there still is one, what noteReadOnly noted.
+// forgetReadOnly removes from a LUN's mark, if there still is one, what note noted of a node.
 func (b *Backend) forgetReadOnly(ctx context.Context, l *dsm.LUN, node string) error {
 	if l == nil {
 		return nil
 	}
 	m, ok := b.owns(l.Description)
-	without := m.without(node)
-	if !ok || len(without.Admitted) == len(m.Admitted) {
+	if !ok || len(m.without(node).Admitted) == len(m.Admitted) {
 		return nil
 	}
-	err := b.nas.DescribeLUN(ctx, l.UUID, without.text())
+	_, err := b.changeMark(ctx, *l, func(m mark) mark { return m.without(node) })
 	if errs.Is(err, errs.NotFound) {
 		return nil
 	}
@@ -329,7 +382,7 @@ func (b *Backend) holders(ctx context.Context, l dsm.LUN) ([]string, error) {
 // wear renames a target that a LUN is about to leave, so that no other LUN gets the number. A node that was cut off while it
 // had the LUN mounted may not know yet: what it writes next would go to whichever LUN has the number then (it does, with the
 // kernel's initiator: test/dsmsim/nas). Its other LUNs stay; the next one that it attaches gets another target. One of a
-// single volume gives its number to no other.
+// single volume gives its number to no other. So is one whose CHAP is another than the next LUN's would be.
 //
 // It comes before the LUN is unmapped, and whoever maps one looks at the name afterwards: so of two processes one sees the other.
 // A target that is to be deleted next, with nobody logged in, is worn too for that, but not if DSM will not have it.
@@ -338,6 +391,7 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 	if worn || b.isOfOneVolume(t.Name) {
 		return t, nil
 	}
+	b.forgetConformed(t.Name) // the next one of its name is another
 	name := b.wornName(t)
 	err := b.nas.RenameTarget(ctx, int64(t.ID), name)
 	if err != nil {
@@ -351,7 +405,7 @@ func (b *Backend) wear(ctx context.Context, t dsm.Target) (dsm.Target, error) {
 		if dsm.CodeOf(err) != 0 && !errs.Is(err, errs.Unavailable) && len(t.Mapped) == 1 && t.Idle() {
 			return t, nil
 		}
-		return t, errs.E(errs.KindOf(err), "target %s: it has to be renamed before a LUN leaves it: %w", t.Name, err)
+		return t, errs.E(errs.KindOf(err), "target %s: it is to get no more LUNs, and has to be renamed for that: %w", t.Name, err)
 	}
 	t.Name = name
 	return t, nil

@@ -203,6 +203,72 @@ func TestAttachOfTwoClusters(t *testing.T) {
 	}
 }
 
+// TestRaw: a LUN that was a block device is raw from then on, and its copies are.
+func TestRaw(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	attach := func(id backend.ID, block, readOnly, raw bool) {
+		t.Helper()
+		r := node
+		r.Block, r.ReadOnly = block, readOnly
+		for range 2 {
+			if a := b.attach(p, id, r); a.ISCSI.Raw != raw {
+				t.Errorf("%s: raw %v, and it was to be %v", id, a.ISCSI.Raw, raw)
+			}
+		}
+		fine(t, p.Detach(ctx, id, r.Node))
+	}
+	copied := func(id, from backend.ID) backend.ID {
+		t.Helper()
+		return b.create(p, string(id), func(r *backend.Request) { r.Source = backend.Source{Volume: from} }).ID
+	}
+	v := b.create(p, "v").ID
+	attach(v, false, false, false)
+	attach(v, false, true, false)
+	attach(copied("before", v), false, false, false)
+	s, err := p.CreateSnapshot(ctx, backend.SnapshotRequest{ID: "s", Name: "s", Source: v})
+	fine(t, err)
+	attach(v, true, false, true)
+	attach(v, false, false, true)
+	attach(copied("after", v), false, false, true)
+	// What was in it before it was attached nobody can tell: the snapshot may be of any instant.
+	restored := b.create(p, "restored", func(r *backend.Request) { r.Source = backend.Source{Snapshot: s.ID} }).ID
+	attach(restored, false, false, true)
+	attach(copied("again", restored), false, false, true)
+	before, err := b.nas.LUN(ctx, "dozo.nas.v")
+	fine(t, err)
+	fine(t, b.nas.DescribeLUN(ctx, before.UUID, "edited"))
+	attach(b.create(p, "edited", func(r *backend.Request) { r.Source = backend.Source{Snapshot: s.ID} }).ID, false, false, true)
+}
+
+// TestCutOff: a NAS that keeps only the beginning of a description says so when a node is to be admitted, and the volume stays what it was.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	const short = len(`{"dozo":1,"pool":"nas","id":"v"}`)
+	b := newBed(t, dsmsim.Config{ShortText: short})
+	p, ctx := b.open(nil), t.Context()
+	v := b.create(p, "v").ID
+	for _, change := range []func(*backend.AttachRequest){
+		func(r *backend.AttachRequest) { r.Block = true },
+		func(r *backend.AttachRequest) { r.ReadOnly = true },
+	} {
+		r := node
+		change(&r)
+		if _, err := p.Attach(ctx, v, r); !errs.Is(err, errs.Internal) || !strings.Contains(err.Error(), "did not take its description") {
+			t.Errorf("attach as %+v: %v", r, err)
+		}
+		if l, err := b.nas.LUN(ctx, "dozo.nas.v"); err != nil || len(l.Description) != short {
+			t.Errorf("the LUN is described as %q, %v", l.Description, err)
+		}
+	}
+	if a := b.attach(p, v, node); a.ISCSI.Raw {
+		t.Error("it was to be a block device, was refused, and is raw")
+	}
+	fine(t, p.Detach(ctx, v, node.Node))
+	fine(t, p.Delete(ctx, v))
+}
+
 // TestAttachShare: a node's addresses are admitted, others' rules stay, and a node that goes takes only its own along.
 func TestAttachShare(t *testing.T) {
 	t.Parallel()

@@ -123,7 +123,7 @@ func (b *bed) left() []string {
 	b.t.Helper()
 	ctx := context.Background()
 	var all []string
-	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	luns, err := b.nas.LUNsWithSnapshots(ctx, func(dsm.Snapshot) bool { return true })
 	fine(b.t, err)
 	for _, l := range luns {
 		all = append(all, "LUN "+l.Name)

@@ -98,6 +98,7 @@ func TestCeilings(t *testing.T) {
 	b.attach(p, v.ID, node)
 	_, err = p.Attach(ctx, v.ID, shareable("n2"))
 	says(err, "has 1 iSCSI targets (max_iscsitrgs)")
+	says(err, "one that a LUN left (.W and digits in its name) gets no other")
 	b.create(p, "f", shared)
 	_, err = p.Create(ctx, request("g", shared))
 	says(err, "allows no more shares")
@@ -168,4 +169,15 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%d bytes with %v: %s (%v), want %s", c.size, c.with, got, err, c.want)
 		}
 	}
+}
+
+// TestManySnapshots: where DSM's own schedules keep as many as it allows, of 62 LUNs, there is still room for ours.
+func TestManySnapshots(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{VirtualDisks: 62, Scheduled: 256,
+		Model: dsmsim.Model{Name: "x", LUNs: 63, Targets: 20, SnapshotsPerLUN: 256, SnapshotsPerShare: 20, Shares: 20}})
+	p := b.open(nil)
+	b.create(p, "a")
+	fine(t, snapshotOf(t, p, "s"))
+	fine(t, p.Delete(t.Context(), "absent"))
 }

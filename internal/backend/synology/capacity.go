@@ -25,7 +25,7 @@ func (b *Backend) Capacity(ctx context.Context, _ string) (backend.Capacity, err
 			c.MaxVolume = max(c.MaxVolume, int64(v.Free))
 		}
 	}
-	if b.opts.protocol == nfs {
+	if isShared(b.opts.protocol) {
 		return c, nil
 	}
 	full, err := b.isFull(ctx)

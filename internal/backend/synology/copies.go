@@ -37,41 +37,43 @@ func canCopy(l dsm.LUN) error {
 }
 
 // restore makes a LUN of a snapshot, with its mark from the first.
-func (b *Backend) restore(ctx context.Context, r backend.Request) error {
+func (b *Backend) restore(ctx context.Context, r backend.Request) (made, error) {
 	all, err := b.snapshots(ctx)
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	s, err := pick(all, r.Source.Snapshot)
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	return b.copySnapshot(ctx, r, s.of, s.Snapshot)
 }
 
 // clone makes a LUN of another by a snapshot that lasts no longer: LUN.clone takes no description, so that between it and
 // the mark the copy would be nobody's. The snapshot is deleted when the copy is finished, by whoever finishes it.
-func (b *Backend) clone(ctx context.Context, r backend.Request) error {
+func (b *Backend) clone(ctx context.Context, r backend.Request) (m made, err error) {
 	source, err := b.findLUN(ctx, r.Source.Volume)
 	if err != nil {
-		return b.otherProtocol(ctx, r.Source.Volume, err)
+		return m, b.otherProtocol(ctx, r.Source.Volume, err)
 	}
 	if err := canCopy(*source.lun); err != nil {
-		return err
+		return m, err
 	}
 	l, err := b.settled(ctx, *source.lun)
 	if err != nil {
-		return err
+		return m, err
 	}
 	s, err := b.copyFrom(ctx, l, r.ID)
 	if err != nil {
-		return err
+		return m, err
 	}
-	err = b.copySnapshot(ctx, r, l, s)
+	if l, err = b.nas.LUN(ctx, l.UUID); err == nil { // as its mark is now: what is in the snapshot may have been written meanwhile
+		m, err = b.copySnapshot(ctx, r, l, s)
+	}
 	if errs.Is(err, errs.NotFound) {
 		err = errs.E(errs.Aborted, "what LUN %s is cloned from went away meanwhile; call again: %w", b.lunName(r.ID), err)
 	}
-	return err
+	return m, err
 }
 
 // otherProtocol says of a source that is no LUN that it is a share, if it is one.
@@ -100,21 +102,24 @@ func (b *Backend) copyFrom(ctx context.Context, l dsm.LUN, id backend.ID) (dsm.S
 		}
 		return dsm.Snapshot{}, false, err
 	}
-	take := func() error {
-		m := mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(id), Copy: true}
-		_, err := b.nas.TakeSnapshot(ctx, dsm.NewSnapshot{LUN: l.UUID, Name: b.copyName(id), Description: m.text(), TakenBy: takenBy})
-		return err
+	take := func() (made, error) {
+		text := mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(id), Copy: true}.text()
+		uuid, err := b.nas.TakeSnapshot(ctx, dsm.NewSnapshot{LUN: l.UUID, Name: b.copyName(id), Description: text, TakenBy: takenBy})
+		return made{uuid, text}, err
 	}
-	err := take()
+	m, err := take()
 	if errs.Is(err, errs.Exists) {
 		old, found, look := find()
-		if look != nil || !found {
-			return old, err
+		switch {
+		case look != nil:
+			return old, look
+		case !found:
+			return old, b.inTheWay(ctx, l, b.copyName(id))
 		}
 		if err := b.dropSnapshot(ctx, old); err != nil {
 			return old, err
 		}
-		err = take()
+		m, err = take()
 	}
 	s, found, look := find()
 	switch {
@@ -125,24 +130,31 @@ func (b *Backend) copyFrom(ctx context.Context, l dsm.LUN, id backend.ID) (dsm.S
 	case look != nil:
 		return s, look
 	}
+	if err := b.dropLostSnapshot(ctx, l, m); err != nil {
+		return s, err
+	}
 	return s, errs.E(errs.Aborted, "the snapshot %s was deleted while it was needed; call again", b.copyName(id))
 }
 
 // copySnapshot begins a LUN that is a copy of a snapshot. It has the snapshot's size, and grows when it is finished.
-func (b *Backend) copySnapshot(ctx context.Context, r backend.Request, of dsm.LUN, s dsm.Snapshot) error {
+func (b *Backend) copySnapshot(ctx context.Context, r backend.Request, of dsm.LUN, s dsm.Snapshot) (made, error) {
 	switch kind := r.Parameters["type"]; {
 	case kind == "thick" || kind == dsm.TypeThick:
-		return errs.E(errs.Unsupported, "parameters[\"type\"]: copies share blocks with what they are of, so they are thin; use thin")
+		return made{}, errs.E(errs.Unsupported, "parameters[\"type\"]: copies share blocks with what they are of, so they are thin; use thin")
 	case r.Parameters["location"] != "" && r.Parameters["location"] != of.Location:
-		return errs.E(errs.Unsupported, "parameters[\"location\"]: a copy is where its source is, in %s", of.Location)
+		return made{}, errs.E(errs.Unsupported, "parameters[\"location\"]: a copy is where its source is, in %s", of.Location)
 	case r.Size < int64(s.Size):
-		return errs.E(errs.OutOfRange, "size: the source has %d bytes, and the copy was to have %d", int64(s.Size), r.Size)
+		return made{}, errs.E(errs.OutOfRange, "size: the source has %d bytes, and the copy was to have %d", int64(s.Size), r.Size)
 	}
 	if err := b.roomFor(ctx, of.Location, r.Size); err != nil {
-		return err
+		return made{}, err
 	}
-	_, err := b.nas.CloneSnapshot(ctx, of.UUID, s.UUID, b.lunName(r.ID), b.mark(r).text())
-	return err
+	source, ok := b.owns(of.Description)
+	m := b.mark(r)
+	m.Raw = !ok || source.isRaw() // of whose description somebody edited nobody knows
+	text := m.text()
+	uuid, err := b.nas.CloneSnapshot(ctx, of.UUID, s.UUID, b.lunName(r.ID), text)
+	return made{uuid, text}, err
 }
 
 // dropCopies deletes what is left of the clone that volume id was to become, wherever it is.

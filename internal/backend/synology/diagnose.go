@@ -140,24 +140,35 @@ func (d *diagnosis) sanManager(ctx context.Context) {
 		d.fail("ceilings", err)
 		return
 	}
-	ceiling := func(what string, n int, most dsm.Number, why string) {
+	ceiling := func(what string, n int, most dsm.Number, why, remedy string) {
 		switch {
 		case most == 0:
 			d.add("ceilings", Warning, "the NAS does not say how many %s it allows; there are %d", what, n)
 		case n >= int(most):
-			d.add("ceilings", worst, "all %d %s of this model are in use: delete some, or use another NAS", most, what)
+			d.add("ceilings", worst, "all %d %s of this model are in use: %s, or use another NAS. %s", most, what, remedy, why)
 		case n*10 >= int(most)*9:
 			d.add("ceilings", Warning, "%d of %d %s of this model are in use. %s", n, most, what, why)
 		default:
 			d.add("ceilings", Good, "%d of %d %s of this model are in use. %s", n, most, what, why)
 		}
 	}
-	ceiling("LUNs", len(luns), limits.LUNs, "Each volume is one")
-	why := "Each node that uses a LUN needs one"
-	if d.opts.perVolume {
-		why = "Each LUN that is attached needs one; with targets: node each node needs one"
+	ceiling("LUNs", len(luns), limits.LUNs, "Each volume is one", "delete some")
+	ceiling("targets", len(targets), limits.Targets, d.whyTargets(targets), "delete some that are not Dozo's, drain nodes that have worn ones")
+}
+
+// whyTargets says what targets are for: nodes, or volumes, and besides those that wait for their last LUN to leave.
+func (d *diagnosis) whyTargets(targets []dsm.Target) string {
+	worn := 0
+	for _, t := range targets {
+		if strings.HasPrefix(t.Name, "dozo.") && baseName(t.Name) != t.Name {
+			worn++
+		}
 	}
-	ceiling("targets", len(targets), limits.Targets, why)
+	each := "Each node that uses a LUN needs one"
+	if d.opts.perVolume {
+		each = "Each LUN that is attached needs one (with targets: node each node that uses one)"
+	}
+	return fmt.Sprintf("%s, and %d are worn (.W and digits in the name): a LUN left them, so that they get no other, and they go with their last", each, worn)
 }
 
 // places is about the volumes of the NAS.
@@ -207,18 +218,20 @@ func (d *diagnosis) snapshotsThere(ctx context.Context) {
 
 // nfs is about the service for shares. It is the administrator's to switch on.
 func (d *diagnosis) nfs(ctx context.Context) {
+	worst := Warning
+	if d.opts.protocol == nfs {
+		worst = Bad
+	}
 	n, err := d.nas.NFS(ctx)
 	switch {
-	case err != nil && d.opts.protocol == nfs:
+	case err != nil && worst == Bad:
 		d.fail("NFS", err)
 	case err != nil:
 		d.add("NFS", Warning, "%v", err)
-	case !bool(n.Enabled) && d.opts.protocol == nfs:
-		d.add("NFS", Bad, "is off: switch it on in Control Panel, File Services, NFS")
 	case !bool(n.Enabled):
-		d.add("NFS", Warning, "is off: volumes with protocol nfs need it; switch it on in Control Panel, File Services, NFS")
+		d.add("NFS", worst, "is off: volumes with protocol nfs need it; switch it on in Control Panel, File Services, NFS")
 	case !bool(n.EnabledV4):
-		d.add("NFS", Warning, "is on with version 3 only; version 4.1 locks files better: Control Panel, File Services, NFS, maximum protocol")
+		d.add("NFS", worst, "is on with version 3 only, and nodes ask for version 4: set Maximum NFS protocol to NFSv4.1 in Control Panel, File Services, NFS")
 	default:
 		d.add("NFS", Good, "is on, up to version %d.%d", n.Major, n.Minor)
 	}

@@ -68,6 +68,10 @@ func TestDiagnose(t *testing.T) {
 				fine(b.t, err)
 			}
 		}, want: "ceilings wrong: all 2 targets"},
+		"targets":           {want: "ceilings ok: 0 of 64 targets of this model are in use. Each node that uses a LUN needs one, and 0 are worn"},
+		"worn targets":      {arrange: wearTwo, want: "ceilings ok: 2 of 64 targets of this model are in use. Each node that uses a LUN needs one, and 2 are worn"},
+		"worn, per volume":  {arrange: wearTwo, config: option("targets", "volume"), want: "ceilings ok: needs one (with targets: node each node that uses one), and 2 are worn"},
+		"all targets worn":  {nas: dsmsim.Config{Model: dsmsim.Models()["value"]}, arrange: wearTwo, want: "ceilings wrong: drain nodes that have worn ones, or use another NAS. Each node that uses a LUN needs one, and 2 are worn"},
 		"no such volume":    {config: option("location", "/volume7"), want: "volumes wrong: it has: /volume1, /volume2"},
 		"volume crashed":    {nas: one(dsmsim.Volume{Path: "/volume1", FileSystem: "btrfs", Total: 1 << 40, Status: "crashed"}), want: "volumes wrong: it has crashed"},
 		"volume read-only":  {nas: one(dsmsim.Volume{Path: "/volume1", FileSystem: "btrfs", Total: 1 << 40, Status: "read_only"}), want: "volumes wrong: it is read-only"},
@@ -80,6 +84,9 @@ func TestDiagnose(t *testing.T) {
 		"NFS":               {want: "NFS ok: up to version 4.1"},
 		"NFS off":           {arrange: noNFS, want: "NFS warning: File Services"},
 		"NFS off, needed":   {arrange: noNFS, config: option("protocol", "nfs"), want: "NFS wrong: File Services"},
+		"NFS 3":             {arrange: nfs3, want: "NFS warning: Maximum NFS protocol to NFSv4.1"},
+		"NFS 3, by SMB":     {arrange: nfs3, config: smbFor("k8s"), want: "NFS warning: version 3 only"},
+		"NFS 3, needed":     {arrange: nfs3, config: option("protocol", "nfs"), want: "NFS wrong: Maximum NFS protocol to NFSv4.1 in Control Panel, File Services, NFS"},
 		"SMB":               {config: smbFor("k8s"), want: "SMB ok: served to k8s"},
 		"SMB for nobody":    {config: smbFor(""), want: "SMB warning: each class"},
 		"SMB off":           {arrange: noSMB, config: smbFor("k8s"), want: "SMB wrong: File Services"},
@@ -132,6 +139,18 @@ func fillNAS(b *bed) {
 	fine(b.t, err)
 }
 
+// wearTwo has one of two LUNs leave the target of a node, in each of two clusters.
+func wearTwo(b *bed) {
+	for cluster, ids := range map[string][]string{"": {"a", "b"}, "c2": {"c", "d"}} {
+		p := b.open(map[string]string{"clusterID": cluster})
+		for _, id := range ids {
+			b.create(p, id)
+			b.attach(p, backend.ID(id), node)
+		}
+		fine(b.t, p.Detach(b.t.Context(), backend.ID(ids[0]), node.Node))
+	}
+}
+
 func theirs(b *bed) {
 	_, err := b.nas.CreateLUN(b.t.Context(), dsm.NewLUN{Name: "dozo.nas.x", Location: "/volume1", Type: dsm.TypeThin, Size: 1 << 20, Description: `{"dozo":1,"cluster":"c2","pool":"nas","id":"x"}`})
 	fine(b.t, err)
@@ -139,6 +158,9 @@ func theirs(b *bed) {
 
 // noNFS is a NAS whose administrator has switched it off.
 func noNFS(b *bed) { fine(b.t, b.sim.SetNFS(false)) }
+
+// nfs3 is a NAS whose maximum is version 3.
+func nfs3(b *bed) { b.leaveOut("enable_nfs_v4") }
 
 func noSMB(b *bed) { fine(b.t, b.sim.SetSMB(false)) }
 

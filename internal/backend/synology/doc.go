@@ -1,5 +1,5 @@
 // Package synology makes volumes on a Synology NAS: LUNs, which nodes reach by iSCSI, and shared folders, which they
-// reach by NFS. A pool is an account of one NAS and any of its volumes; a volume's ID is either a LUN's or a share's.
+// reach by NFS or SMB. A pool is an account of one NAS and any of its volumes; a volume's ID is either a LUN's or a share's.
 //
 // A volume is known by its name on the NAS, which its ID gives (names.go), and whose it is by one line of JSON in
 // its description (mark.go), which comes with the object where the API can. What has our name and not our mark is somebody

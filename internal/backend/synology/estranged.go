@@ -2,6 +2,8 @@ package synology
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
@@ -38,14 +40,27 @@ func (b *Backend) estrangedShare(ctx context.Context, id backend.ID) error {
 		if !(s.Name == b.shareName(id) && !marked) && !(ours && m.ID == string(id)) {
 			continue
 		}
-		rules, err := b.nas.NFSRules(ctx, s.Name)
-		if err != nil {
+		rules, users, err := b.served(ctx, s.Name)
+		edited := fmt.Sprintf("share %s was volume %s until somebody edited its name, which was %s, or its description", s.Name, id, b.shareName(id))
+		switch {
+		case err != nil:
 			return err
-		}
-		if len(rules) > 0 {
-			return errs.E(errs.Unavailable, "share %s was volume %s until somebody edited its name, which was %s, or its description: which of its NFS rules are of which node is not known any more; "+
-				"put that back, or remove its NFS rules in Control Panel, Shared Folder", s.Name, id, b.shareName(id))
+		case len(rules) > 0:
+			return errs.E(errs.Unavailable, "%s: which of its NFS rules are of which node is not known any more; "+
+				"put that back, or remove its NFS rules in Control Panel, Shared Folder", edited)
+		case len(users) > 0:
+			return errs.E(errs.Unavailable, "%s: whether nodes use it as %s, who may, is not known any more; "+
+				"put that back, or take their permission for it away in Control Panel, Shared Folder", edited, strings.Join(users, ", "))
 		}
 	}
 	return nil
+}
+
+// served is to whom a share is, by NFS and by SMB.
+func (b *Backend) served(ctx context.Context, share string) (rules []dsm.NFSRule, users []string, err error) {
+	if rules, err = b.nas.NFSRules(ctx, share); err != nil {
+		return nil, nil, err
+	}
+	all, err := b.nas.Permissions(ctx, share, dsm.LocalUsers)
+	return rules, mayUse(all), err
 }

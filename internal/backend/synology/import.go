@@ -121,14 +121,8 @@ func (b *Backend) markLUN(ctx context.Context, t thing) error {
 	if t.lun.Description == text {
 		return nil
 	}
-	refused := b.nas.DescribeLUN(ctx, t.lun.UUID, text)
-	now, err := b.nas.LUN(ctx, t.lun.UUID)
-	switch {
-	case err == nil && now.Description == text:
-		return nil
-	case refused != nil:
-		return refused
-	case err != nil:
+	has, err := b.describe(ctx, t.lun.UUID, text)
+	if err != nil || has == text {
 		return err
 	}
 	return errs.E(errs.Internal, "importFrom: LUN %s did not take its description of %d characters", t.mark.From, len(text))

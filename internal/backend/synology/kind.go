@@ -48,7 +48,7 @@ const (
 
 // Kind describes the backend: LUNs and shares of a NAS, which every node reaches.
 func Kind() backend.Kind {
-	logins := &dsm.Logins{} // pools of one NAS have one account, most of the time
+	here := newProcess()
 	return backend.Kind{
 		Name:        KindName,
 		Options:     poolOptions(),
@@ -63,7 +63,7 @@ func Kind() backend.Kind {
 			return backend.Mask{Expander: true, Cloner: true, Snapshotter: true, Attacher: true, Checker: true, Gauger: true, Importer: true}
 		},
 		Open: func(_ context.Context, c backend.Config) (backend.Backend, error) {
-			b, err := open(c, 0, logins)
+			b, err := open(c, 0, here)
 			if err != nil {
 				return nil, err
 			}

@@ -154,6 +154,10 @@ func TestImport(t *testing.T) {
 	}
 	_, err = p.Import(ctx, "docs", request("n", shared))
 	is(t, err, errs.Exists)
+	if a := b.attach(p, "n", node); !a.ISCSI.Raw {
+		t.Error("what is in an imported LUN may be formatted")
+	}
+	fine(t, p.Detach(ctx, "n", node.Node))
 	if _, err := b.nas.LUN(ctx, "data"); !errs.Is(err, errs.NotFound) {
 		t.Errorf("the LUN has its old name still: %v", err)
 	}
@@ -301,26 +305,42 @@ func TestNothingIsWaitedForEver(t *testing.T) {
 // TestSharesNeedNoSANManager: without it a pool of shares works, and one of LUNs takes that for no answer.
 func TestSharesNeedNoSANManager(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, dsmsim.Config{})
-	luns := b.open(nil)
-	b.create(luns, "l")
-	b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Action: dsmsim.Refuse, Code: 102}, dsmsim.Fault{API: "SYNO.Core.ISCSI.Target", Action: dsmsim.Refuse, Code: 102})
-	shares, ctx := b.open(map[string]string{"protocol": "nfs"}), t.Context()
-	b.create(shares, "a")
-	b.attach(shares, "a", node)
-	fine(t, counted(shares.List(ctx), 1))
-	fine(t, counted(shares.ListSnapshots(ctx), 0))
-	_, err := shares.Gauges(ctx)
-	fine(t, err)
-	_, err = shares.Capacity(ctx, "")
-	fine(t, err)
-	fine(t, shares.Detach(ctx, "a", "n1"))
-	fine(t, shares.Delete(ctx, "a"))
-	fine(t, shares.Delete(ctx, "a"))
-	fine(t, shares.Detach(ctx, "a", "n1"))
-	_, err = shares.Create(ctx, request("m", with("protocol", "iscsi")))
-	is(t, err, errs.Unsupported)
-	_, err = luns.Get(ctx, "l")
-	is(t, err, errs.Unsupported)
-	is(t, luns.Delete(ctx, "l"), errs.Unsupported)
+	for protocol, options := range map[string]map[string]string{"nfs": {"protocol": "nfs"}, "smb": {"protocol": "smb", "users": "k8s"}} {
+		t.Run(protocol, func(t *testing.T) {
+			b := newBed(t, dsmsim.Config{})
+			luns := b.open(nil)
+			b.create(luns, "l")
+			b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Action: dsmsim.Refuse, Code: 102}, dsmsim.Fault{API: "SYNO.Core.ISCSI.Target", Action: dsmsim.Refuse, Code: 102})
+			shares, ctx := b.open(options), t.Context()
+			b.create(shares, "a")
+			b.attach(shares, "a", node)
+			fine(t, counted(shares.List(ctx), 1))
+			fine(t, counted(shares.ListSnapshots(ctx), 0))
+			_, err := shares.Gauges(ctx)
+			fine(t, err)
+			_, err = shares.Capacity(ctx, "")
+			fine(t, err)
+			fine(t, shares.Detach(ctx, "a", "n1"))
+			fine(t, shares.Delete(ctx, "a"))
+			fine(t, shares.Delete(ctx, "a"))
+			fine(t, shares.Detach(ctx, "a", "n1"))
+			_, err = shares.Create(ctx, request("m", with("protocol", "iscsi")))
+			is(t, err, errs.Unsupported)
+			_, err = luns.Get(ctx, "l")
+			is(t, err, errs.Unsupported)
+			is(t, luns.Delete(ctx, "l"), errs.Unsupported)
+		})
+	}
+}
+
+// TestSharesAreNoLUNs: where the NAS takes no more LUNs, there is room for shares.
+func TestSharesAreNoLUNs(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{VirtualDisks: 3, Model: dsmsim.Model{Name: "DS425+", LUNs: 3, Targets: 1, SnapshotsPerLUN: 1, SnapshotsPerShare: 1, Shares: 1}})
+	for protocol, room := range map[string]bool{"iscsi": false, "nfs": true, "smb": true} {
+		c, err := b.open(map[string]string{"protocol": protocol, "users": "k8s"}).Capacity(t.Context(), "")
+		if err != nil || c.MaxVolume > 0 != room || c.Available > 0 != room {
+			t.Errorf("%s: room %+v, %v", protocol, c, err)
+		}
+	}
 }

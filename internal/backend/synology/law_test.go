@@ -129,11 +129,11 @@ func TestLawOfShares(t *testing.T) {
 	backendtest.Run(t, h)
 }
 
-// TestLawOfSharesOnExt4 has them by parameter, served to a network.
+// TestLawOfSharesOnExt4 has them by parameter, served to a network, on a DSM that takes settings of NFS as a whole.
 func TestLawOfSharesOnExt4(t *testing.T) {
 	t.Parallel()
 	parameters := map[string]string{"protocol": "nfs", "quota": "false", "location": "/volume2", "allow": "10.0.0.0/24"}
-	h := harness(dsmsim.Config{}, nil, parameters, noCopies)
+	h := harness(dsmsim.Config{WholeNFS: true}, nil, parameters, noCopies)
 	h.Elected = true
 	backendtest.Run(t, h)
 }

@@ -13,22 +13,28 @@ import (
 
 // makeLUN creates a LUN, and looks its name up whatever the answer was.
 func (b *Backend) makeLUN(ctx context.Context, r backend.Request) (backend.Volume, error) {
+	var m made
 	var err error
 	switch {
 	case r.Source.Snapshot != "":
-		err = b.restore(ctx, r)
+		m, err = b.restore(ctx, r)
 	case r.Source.Volume != "":
-		err = b.clone(ctx, r)
+		m, err = b.clone(ctx, r)
 	default:
-		err = b.blankLUN(ctx, r)
+		m, err = b.blankLUN(ctx, r)
 	}
 	t, look := b.findLUN(ctx, r.ID)
-	if look == nil {
+	switch {
+	case look == nil:
 		var v backend.Volume
 		if v, look = b.finishLUN(ctx, t, r); look == nil {
 			return v, nil
 		}
 		err = nil
+	case errors.Is(look, errStranger):
+		if err := b.dropLost(ctx, r, m); err != nil {
+			return backend.Volume{}, err
+		}
 	}
 	return backend.Volume{}, b.notMade(ctx, "LUN "+b.lunName(r.ID), r, err, look)
 }
@@ -38,6 +44,10 @@ func (b *Backend) notMade(ctx context.Context, what string, r backend.Request, e
 	switch {
 	case errs.Is(err, errs.Exists) && errors.Is(look, errStranger):
 		return errs.E(errs.Exists, "name %q: the NAS has a %w; rename or delete it there, or choose another name", r.Name, look)
+	case errors.Is(err, errStranger): // in the way of the snapshot for a clone
+		return err
+	case err == nil && errors.Is(look, errStranger):
+		return errs.E(errs.Aborted, "%s was changed while it was being made; call again", what)
 	case errs.Is(look, errs.NotFound) && (err == nil || errs.Is(err, errs.Exists)):
 		return errs.E(errs.Aborted, "%s was deleted while it was being made; call again", what)
 	case err != nil:
@@ -46,20 +56,21 @@ func (b *Backend) notMade(ctx context.Context, what string, r backend.Request, e
 	return look
 }
 
-func (b *Backend) blankLUN(ctx context.Context, r backend.Request) error {
+func (b *Backend) blankLUN(ctx context.Context, r backend.Request) (made, error) {
 	v, err := b.place(ctx, r)
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	kind, err := lunType(r.Parameters["type"], v)
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	// The size in the mark is for copies: a LUN has it from the first.
 	m := b.mark(r)
 	m.Size = 0
-	_, err = b.nas.CreateLUN(ctx, dsm.NewLUN{Name: b.lunName(r.ID), Location: v.Path, Type: kind, Size: r.Size, Description: m.text(), Attrs: attributes(kind, r.Parameters)})
-	return err
+	text := m.text()
+	uuid, err := b.nas.CreateLUN(ctx, dsm.NewLUN{Name: b.lunName(r.ID), Location: v.Path, Type: kind, Size: r.Size, Description: text, Attrs: attributes(kind, r.Parameters)})
+	return made{uuid, text}, err
 }
 
 // lunType is DSM's name of a type in a volume, whose file system decides what there can be.

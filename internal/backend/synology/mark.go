@@ -31,6 +31,7 @@ type mark struct {
 	Users    []string            `json:"users,omitempty"` // of a share by SMB, who is served; empty: it is one by NFS
 	Admitted map[string]admitted `json:"nodes,omitempty"` // nodes that a share is attached to
 	From     string              `json:"from,omitempty"`  // what it was called before it was imported
+	Raw      bool                `json:"raw,omitempty"`   // of a LUN: it was used as a block device, or what it is a copy of is raw
 }
 
 // admitted is how a node is admitted to a share.
@@ -81,6 +82,9 @@ func (t thing) protocol() string {
 	}
 	return nfs
 }
+
+// isRaw reports whether what a LUN holds is its user's own business, so that it is never formatted.
+func (m mark) isRaw() bool { return m.Raw || m.From != "" }
 
 // with returns the mark with a node admitted.
 func (m mark) with(node string, a admitted) mark {

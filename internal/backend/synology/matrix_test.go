@@ -114,14 +114,18 @@ func faulty(t *testing.T, op operation, action dsmsim.Action, n, times int) stri
 	}
 	fault := dsmsim.Fault{Action: action, Code: code, Delay: time.Millisecond, Skip: n, Times: times}
 	ctx := t.Context()
-	if action == dsmsim.HangDone { // no answer until the caller has enough
+	if action == dsmsim.HangDone || action == dsmsim.TrickleDone { // no answer until the caller has enough, or half of one
 		var cancel context.CancelFunc
-		fault.Delay = 0
+		fault.Delay = time.Minute
 		ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
 	}
 	b.faults(fault)
+	start := time.Now()
 	err := op.do(ctx, p)
+	if took := time.Since(start); took >= time.Minute {
+		t.Errorf("%s: %v: waited for the answer, %v", what, err, took)
+	}
 	outcome := "succeeded"
 	if err != nil {
 		outcome = errs.KindOf(err).String()

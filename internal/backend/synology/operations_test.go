@@ -17,7 +17,8 @@ import (
 )
 
 // operation is one method of the backend in one of its cases, on a NAS with LUN volume "a" that has snapshot "s", attached LUN
-// volume "m", share volumes by NFS "f" and by SMB "h", attached ones "g" and "i", and LUN "old" and share "old", which are not Dozo's.
+// volume "m", share volumes by NFS "f" and by SMB "h", attached ones "g" and "i", share "e", which somebody
+// renamed, and LUN "old" and share "old", which are not Dozo's.
 type operation struct {
 	name string
 	do   func(context.Context, *synology.Backend) error
@@ -45,6 +46,7 @@ var asking = []operation{
 	{name: "Attach LUN again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "m", node); return err }},
 	{name: "Attach share again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "g", node); return err }},
 	{name: "Attach SMB share again", do: func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, "i", node); return err }},
+	{name: "Detach renamed share", do: func(c context.Context, p *synology.Backend) error { return p.Detach(c, "e", "n1") }},
 }
 
 func counted[T any](seq func(func(T, error) bool), want int) (err error) {
@@ -105,6 +107,23 @@ func attaches(name string, id backend.ID) operation {
 		}}
 }
 
+// attachesRaw is about whether anybody might format what a node had as a block device.
+func attachesRaw(name string, id backend.ID) operation {
+	device := node
+	device.Block = true
+	return operation{name, func(c context.Context, p *synology.Backend) error { _, err := p.Attach(c, id, device); return err },
+		func(c context.Context, p *synology.Backend) error {
+			if err := p.Detach(c, id, device.Node); err != nil {
+				return err
+			}
+			a, err := p.Attach(c, id, node)
+			if err == nil && !a.ISCSI.Raw {
+				err = fmt.Errorf("%s was a block device, and is not raw", id)
+			}
+			return errors.Join(err, p.Detach(c, id, node.Node))
+		}}
+}
+
 func detaches(name string, id backend.ID, from string) operation {
 	return operation{name, func(c context.Context, p *synology.Backend) error { return p.Detach(c, id, from) },
 		func(c context.Context, p *synology.Backend) error {
@@ -141,6 +160,7 @@ func changingLUNs() []operation {
 		{"DeleteSnapshot", func(c context.Context, p *synology.Backend) error { return p.DeleteSnapshot(c, "s") },
 			func(c context.Context, p *synology.Backend) error { return counted(p.ListSnapshots(c), 0) }},
 		attaches("Attach LUN", "a"),
+		attachesRaw("Attach LUN as a block device", "a"),
 		detaches("Detach LUN", "m", "n1"),
 		detaches("Detach LUN of all", "m", ""),
 		imports("Import LUN"),
@@ -195,8 +215,25 @@ func furnishedWith(t testing.TB, cfg dsmsim.Config) (*bed, *synology.Backend) {
 	}
 	fine(t, b.nas.CreateShare(ctx, dsm.NewShare{Name: "old", VolumePath: "/volume1", QuotaMB: 4, Description: "by hand"}))
 	fine(t, b.nas.CreateShare(ctx, dsm.NewShare{Name: "homes", VolumePath: "/volume1"}))
+	fine(t, b.nas.CreateShare(ctx, dsm.NewShare{Name: "films", VolumePath: "/volume1", Description: `{"dozo":1,"pool":"nas","id":"e"}`}))
 	fine(t, b.nas.SetNFSRules(ctx, b.share(p, "g"), append([]dsm.NFSRule{byHand}, b.rulesOf(p, "g")...)))
 	return b, p
+}
+
+// TestNFSSettings are the administrator's: nothing sets them, whether a DSM would take one of them or all only.
+func TestNFSSettings(t *testing.T) {
+	t.Parallel()
+	for _, whole := range []bool{false, true} {
+		for _, op := range changingShares() {
+			b, p := furnishedWith(t, dsmsim.Config{WholeNFS: whole, ForgetQuota: true})
+			fine(t, op.do(t.Context(), p))
+			fine(t, op.done(t.Context(), p))
+			if calls := b.sim.Calls(); calls["SYNO.Core.FileServ.NFS.set"] > 0 || calls["SYNO.Core.Share.create"] == 0 {
+				t.Errorf("%s: %v", op.name, calls)
+			}
+			b.empty(p, op.name)
+		}
+	}
 }
 
 // byHand is a rule of an administrator's.
@@ -238,7 +275,7 @@ func (b *bed) empty(p *synology.Backend, what string) {
 	}
 	var rest []string
 	for _, l := range b.left() {
-		if l != "LUN old" && l != "share old" && l != "share homes" && l != "1 images" {
+		if l != "LUN old" && l != "share old" && l != "share homes" && l != "share films" && l != "1 images" {
 			rest = append(rest, l)
 		}
 	}

@@ -55,7 +55,7 @@ func (b *Backend) permit(ctx context.Context, share string, m mark) error {
 		return nil
 	}
 	name := missing[0].Name
-	known := slices.ContainsFunc(have, func(p dsm.Permission) bool { return strings.EqualFold(p.Name, name) })
+	known := slices.ContainsFunc(have, func(p dsm.Listed) bool { return strings.EqualFold(p.Name, name) })
 	switch {
 	case !known && bool(missing[0].Deny):
 		return nil // who is not there has no permission
@@ -81,12 +81,24 @@ func (m mark) permissions() []dsm.Permission {
 }
 
 // withoutAll are the permissions of want that are not in have. Names of users have no case.
-func withoutAll(want, have []dsm.Permission) []dsm.Permission {
+func withoutAll(want []dsm.Permission, have []dsm.Listed) []dsm.Permission {
 	return slices.DeleteFunc(slices.Clone(want), func(w dsm.Permission) bool {
-		return slices.ContainsFunc(have, func(h dsm.Permission) bool {
+		return slices.ContainsFunc(have, func(h dsm.Listed) bool {
 			same := w
 			same.Name = h.Name
-			return strings.EqualFold(w.Name, h.Name) && h == same
+			return strings.EqualFold(w.Name, h.Name) && h.Permission == same
 		})
 	})
+}
+
+// mayUse are the users who may use a share, by themselves or by a group. Administrators may use all, and say nothing of nodes.
+func mayUse(users []dsm.Listed) (names []string) {
+	for _, u := range users {
+		none := bool(u.Deny) || u.Inherit == "na"
+		some := bool(u.Writable) || bool(u.ReadOnly) || bool(u.Custom) || slices.Contains([]string{"rw", "ro", "cu"}, u.Inherit)
+		if some && !none && !bool(u.Admin) {
+			names = append(names, u.Name)
+		}
+	}
+	return names
 }

@@ -40,7 +40,7 @@ func (b *Backend) makeShare(ctx context.Context, r backend.Request, protocol str
 	case look == nil:
 		return b.finishShare(ctx, t, r)
 	case err == nil && errors.Is(look, errStranger):
-		return backend.Volume{}, b.lost(ctx, r.ID, m)
+		return backend.Volume{}, b.lostShare(ctx, r.ID, m)
 	}
 	return backend.Volume{}, b.notMade(ctx, "share "+b.shareName(r.ID), r, err, look)
 }
@@ -63,13 +63,14 @@ func (b *Backend) admission(m *mark, r backend.Request, protocol string) error {
 	return nil
 }
 
-// lost is about a share that was created, and does not have its description.
-func (b *Backend) lost(ctx context.Context, id backend.ID, m mark) error {
+// lostShare is about a share that was created, and does not have its description. It is not deleted: the answer to the create did not
+// say which one it made.
+func (b *Backend) lostShare(ctx context.Context, id backend.ID, m mark) error {
 	s, err := b.nas.Share(ctx, b.shareName(id))
 	if err != nil || s.Description == m.text() {
 		return errs.E(errs.Aborted, "share %s was changed while it was being made; call again", b.shareName(id))
 	}
-	return errs.E(errs.Internal, "share %s was created with a description of %d characters, and DSM kept %d: without the mark in it Dozo cannot know its volumes; delete the share, and use LUNs on this NAS", s.Name, len(m.text()), len(s.Description))
+	return lost("share "+s.Name, m.text(), s.Description, "delete the share, and use LUNs on this NAS")
 }
 
 // newShare asks for a share, blank or a clone, with its mark from the first.

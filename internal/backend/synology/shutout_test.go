@@ -67,6 +67,79 @@ func TestDetachOfAChangedShare(t *testing.T) {
 	}
 }
 
+// TestDetachOfAChangedSMBShare: it has no rules, and the users that were given permission may go on writing. Who they are is not
+// known from its description any more.
+func TestDetachOfAChangedSMBShare(t *testing.T) {
+	t.Parallel()
+	for what, edit := range map[string]func(s *dsm.Share){
+		"description": func(s *dsm.Share) { s.Description = "films" },
+		"name":        func(s *dsm.Share) { s.Name = "films" },
+	} {
+		for _, readOnly := range []bool{false, true} {
+			b := newBed(t, dsmsim.Config{})
+			p, ctx := b.open(nil), t.Context()
+			v := b.create(p, "a", bySMB)
+			b.attach(p, v.ID, backend.AttachRequest{Node: "n1", ReadOnly: readOnly})
+			was, err := b.nas.Share(ctx, b.share(p, v.ID))
+			fine(t, err)
+			b.permitted(was.Name, dsm.Permission{Name: "dozo", Writable: true}) // an administrator, who may anyway
+			now := was
+			edit(&now)
+			fine(t, b.nas.SetShare(ctx, was.Name, now))
+			err = p.Detach(ctx, v.ID, "n1")
+			is(t, err, errs.Unavailable)
+			if err == nil || !strings.Contains(err.Error(), "share "+now.Name) || !strings.Contains(err.Error(), "k8s, K9 s, who") || !strings.Contains(err.Error(), "put that back") {
+				t.Errorf("%s edited: it is not said what to do: %v", what, err)
+			}
+			for n := range 5 {
+				b.faults(dsmsim.Fault{Action: dsmsim.Refuse, Code: 18990327, Skip: n})
+				if err := p.Detach(ctx, v.ID, "n1"); err == nil {
+					t.Errorf("%s edited: call %d failed, and the node is said to be out", what, n+1)
+				}
+			}
+			b.faults()
+			b.permitted(now.Name, dsm.Permission{Name: "k8s", Deny: true}, dsm.Permission{Name: "K9 s"})
+			fine(t, p.Detach(ctx, v.ID, "n1"))
+			b.permitted(now.Name, dsm.Permission{Name: "k8s", Writable: true})
+			fine(t, b.nas.SetShare(ctx, now.Name, was))
+			fine(t, p.Detach(ctx, v.ID, "n1"))
+			if may := b.may(p, v.ID); may["k8s"] != "no" {
+				t.Errorf("%s put back: users may %v", what, may)
+			}
+			b.attach(p, v.ID, other)
+		}
+	}
+}
+
+// TestDetachSaysWhoGroupsLetIn: a user of a group that may use the share may, unless that is denied them; where DSM does not say
+// who is an administrator, nobody is taken for one.
+func TestDetachSaysWhoGroupsLetIn(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, dsmsim.Config{})
+	p, ctx := b.open(nil), t.Context()
+	v := b.create(p, "a", bySMB)
+	s, err := b.nas.Share(ctx, b.share(p, v.ID))
+	fine(t, err)
+	was := s.Name
+	s.Name = "films"
+	fine(t, b.nas.SetShare(ctx, was, s))
+	fine(t, p.Detach(ctx, v.ID, "n1"))
+	b.leaveOut("is_admin") // of dozo, whom the simulator lets inherit
+	err = p.Detach(ctx, v.ID, "n1")
+	is(t, err, errs.Unavailable)
+	if err == nil || !strings.Contains(err.Error(), "use it as dozo, who") {
+		t.Errorf("a group lets a user in: %v", err)
+	}
+	b.permitted("films", dsm.Permission{Name: "dozo", Deny: true})
+	fine(t, p.Detach(ctx, v.ID, "n1"))
+}
+
+// permitted is what an administrator sets of a share.
+func (b *bed) permitted(share string, users ...dsm.Permission) {
+	b.t.Helper()
+	fine(b.t, b.nas.SetPermissions(b.t.Context(), share, dsm.LocalUsers, users))
+}
+
 // TestNumbersAreNotReusedByTwo: a process detaches a LUN while another one attaches the next to the same node. That one
 // must not stay in the target, where it has the number of the first.
 func TestNumbersAreNotReusedByTwo(t *testing.T) {
@@ -262,7 +335,20 @@ func TestCHAPStaysUnderSessions(t *testing.T) {
 		t.Errorf("the password was changed: the target in use wants %q", password(first))
 	}
 	fine(t, b.plane.RemoveTarget(first)) // with its sessions; the NAS makes it again
-	if iqn := b.attach(next, "d", node).ISCSI.Target.IQN; password(iqn) != "other password" || iqn != first {
-		t.Errorf("when nobody was logged in any more, the target wants %q", password(iqn))
+	last := b.attach(next, "d", node).ISCSI.Target.IQN
+	if password(last) != "other password" || last == first || password(first) != "first password" {
+		t.Errorf("with all sessions broken the password was changed: the target with volumes wants %q, that of the next one %q", password(first), password(last))
+	}
+	if iqn := b.attach(next, "c", node).ISCSI.Target.IQN; password(iqn) != "first password" || iqn != first {
+		t.Errorf("a volume in the old target, attached once more, is in one that wants %q", password(iqn))
+	}
+	for _, id := range []backend.ID{"b", "c"} { // as when the node is drained
+		fine(t, next.Detach(t.Context(), id, node.Node))
+		if iqn := b.attach(next, id, node).ISCSI.Target.IQN; iqn != last {
+			t.Errorf("%s, attached anew, is in a target that wants %q", id, password(iqn))
+		}
+	}
+	if _, ok := b.plane.Export(first); ok {
+		t.Error("the old target is there still, empty")
 	}
 }

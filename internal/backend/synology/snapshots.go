@@ -3,6 +3,7 @@ package synology
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/backend"
@@ -64,8 +65,8 @@ func (b *Backend) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest)
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
-	m := mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(r.ID), Name: r.Name, Source: backend.Source{Volume: r.Source}}
-	_, err = b.nas.TakeSnapshot(ctx, dsm.NewSnapshot{LUN: l.UUID, Name: b.snapshotName(r.ID), Description: m.text(), TakenBy: takenBy, Locked: true})
+	text := mark{Cluster: b.opts.cluster, Pool: b.pool, ID: string(r.ID), Name: r.Name, Source: backend.Source{Volume: r.Source}}.text()
+	uuid, err := b.nas.TakeSnapshot(ctx, dsm.NewSnapshot{LUN: l.UUID, Name: b.snapshotName(r.ID), Description: text, TakenBy: takenBy, Locked: true})
 	all, look := b.snapshots(ctx)
 	if look == nil {
 		if s, look := pick(all, r.ID); look == nil {
@@ -75,12 +76,29 @@ func (b *Backend) CreateSnapshot(ctx context.Context, r backend.SnapshotRequest)
 	switch {
 	case errs.Is(err, errs.NotFound):
 		return backend.Snapshot{}, errs.E(errs.NotFound, "volume %s was deleted meanwhile: %w", r.Source, err)
+	case errs.Is(err, errs.Exists):
+		return backend.Snapshot{}, b.inTheWay(ctx, l, b.snapshotName(r.ID))
 	case err != nil:
 		return backend.Snapshot{}, b.explain(ctx, err)
 	case look != nil:
 		return backend.Snapshot{}, look
 	}
+	if err := b.dropLostSnapshot(ctx, l, made{uuid, text}); err != nil {
+		return backend.Snapshot{}, err
+	}
 	return backend.Snapshot{}, errs.E(errs.Aborted, "snapshot %s was deleted while it was being taken; call again", r.ID)
+}
+
+// inTheWay is why a LUN can have no snapshot of a name, though none of ours has it.
+func (b *Backend) inTheWay(ctx context.Context, l dsm.LUN, name string) error {
+	all, err := b.nas.Snapshots(ctx, l.UUID)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(s dsm.Snapshot) bool { return s.Name == name }) {
+		return errs.E(errs.Exists, "snapshot %s of LUN %s: %w; delete it in SAN Manager if nobody needs it", name, l.Name, errStranger)
+	}
+	return errs.E(errs.Aborted, "snapshot %s was deleted meanwhile; call again", name)
 }
 
 // sourceOf is the LUN that a snapshot is to be taken of, when nothing else is done with it.

@@ -23,7 +23,6 @@ type Backend struct {
 	opts  options
 	log   *slog.Logger
 	pause time.Duration // between two looks at what the NAS is doing, at first
-	// locks are of what several volumes or nodes have in common: targets, and the rules of a share.
 	locks *keylock.Locks
 
 	mu        sync.Mutex
@@ -42,20 +41,34 @@ var _ interface {
 	backend.Importer
 } = (*Backend)(nil)
 
+// process is what the pools of a process have in common, also those of one name that are opened one after the other: what the one
+// before has under way goes on when its options or its secret change.
+type process struct {
+	logins dsm.Logins // pools of one NAS have one account, most of the time
+	// locks are of what several volumes or nodes have in common: targets, and the rules of a share. Their names have the pool's in them.
+	locks *keylock.Locks
+}
+
+func newProcess() *process { return &process{locks: keylock.New(time.Now)} }
+
 // open does not ask the NAS anything: one that is down now may answer later, and until then calls say so. It is
-// asked again after pause, if a read got no answer or something is not done yet; 0: as is right for a NAS.
-func open(c backend.Config, pause time.Duration, logins *dsm.Logins) (*Backend, error) {
+// asked again after pause, if a read got no answer or something is not done yet; 0: as is right for a NAS. A pool in no
+// process has nothing in common with others.
+func open(c backend.Config, pause time.Duration, in *process) (*Backend, error) {
+	if in == nil {
+		in = newProcess()
+	}
 	o, err := read(c)
 	if err != nil {
 		return nil, err
 	}
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	o.dsm.Log, o.dsm.Pause, o.dsm.Logins = log, pause, logins
+	o.dsm.Log, o.dsm.Pause, o.dsm.Logins = log, pause, &in.logins
 	nas, err := dsm.New(o.dsm)
 	if err != nil {
 		return nil, errs.E(errs.KindOf(err), "options: %w", err)
 	}
-	return &Backend{nas: nas, pool: c.Pool, opts: o, log: log, pause: cmp.Or(pause, firstPause), locks: keylock.New(time.Now), conformed: map[string]bool{}}, nil
+	return &Backend{nas: nas, pool: c.Pool, opts: o, log: log, pause: cmp.Or(pause, firstPause), locks: in.locks, conformed: map[string]bool{}}, nil
 }
 
 // logoutPatience is how long the NAS has to answer a logout; a session that is left ends by itself when it was idle.
@@ -108,9 +121,12 @@ func (b *Backend) hasNoLUNs(err error) bool {
 	return isShared(b.opts.protocol) && errs.Is(err, errs.Unsupported)
 }
 
-// lunsWithSnapshots are all of the NAS.
+// lunsWithSnapshots are all of the NAS, with the snapshots that are of this pool and cluster.
 func (b *Backend) lunsWithSnapshots(ctx context.Context) ([]dsm.LUN, error) {
-	luns, err := b.nas.LUNsWithSnapshots(ctx)
+	luns, err := b.nas.LUNsWithSnapshots(ctx, func(s dsm.Snapshot) bool {
+		_, ours := b.owns(s.Description)
+		return ours
+	})
 	if b.hasNoLUNs(err) {
 		return nil, nil
 	}
@@ -340,9 +356,10 @@ func (b *Backend) explain(ctx context.Context, err error) error {
 	}
 	switch code {
 	case dsm.CodeNoMoreLUNs:
-		return errs.E(errs.NoSpace, "the NAS has %s LUNs (max_iscsiluns), those of virtual machines included, and takes no more; delete some, or use another NAS or protocol nfs: %w", most(l.LUNs), err)
+		return errs.E(errs.NoSpace, "the NAS has %s LUNs (max_iscsiluns), those of virtual machines included, and takes no more; delete some, or use another NAS, or shares (protocol nfs or smb): %w", most(l.LUNs), err)
 	case dsm.CodeNoMoreTargets:
-		return errs.E(errs.NoSpace, "the NAS has %s iSCSI targets (max_iscsitrgs) and takes no more: each node that uses its LUNs needs one (each attached volume with targets: volume); delete some in SAN Manager, or use another NAS: %w", most(l.Targets), err)
+		return errs.E(errs.NoSpace, "the NAS has %s iSCSI targets (max_iscsitrgs) and takes no more: each node that uses its LUNs needs one (each attached volume with targets: volume), and one that a LUN left (.W and digits in its name) "+
+			"gets no other and stays until its last has left; drain nodes that have such, delete some that are not Dozo's in SAN Manager, or use another NAS: %w", most(l.Targets), err)
 	}
 	return errs.E(errs.NoSpace, "the LUN has %s snapshots (max_snapshot_per_lun) and takes no more; delete some: %w", most(l.SnapshotsPerLUN), err)
 }

@@ -64,18 +64,18 @@ func (c *Connector) sessions(ctx context.Context, t *backend.ISCSITarget, chap *
 	if err != nil {
 		return nil, err
 	}
-	if k == nil {
-		known, err := c.initiator.Known(t.IQN)
-		if err != nil {
-			return nil, err
-		}
-		if known {
-			return c.theirs(t.IQN)
-		}
-	}
 	all, err := c.initiator.Sessions(t.IQN)
 	if err != nil {
 		return nil, err
+	}
+	if k == nil && len(all) > 0 {
+		return theirs(t.IQN, all)
+	}
+	if k == nil {
+		// A record alone is nobody's use of the target: others' discovery makes one of each that the storage has.
+		if err := c.initiator.Forget(ctx, t.IQN); err != nil {
+			return nil, err
+		}
 	}
 	missing := without(t.Portals, all)
 	if len(missing) > 0 {
@@ -95,15 +95,11 @@ func (c *Connector) sessions(ctx context.Context, t *backend.ISCSITarget, chap *
 }
 
 // theirs are the sessions of a target with which somebody else logged in.
-func (c *Connector) theirs(iqn string) ([]iscsi.Session, error) {
-	all, err := c.initiator.Sessions(iqn)
-	if err != nil {
-		return nil, err
-	}
+func theirs(iqn string, all []iscsi.Session) ([]iscsi.Session, error) {
 	if working := alive(all); len(working) > 0 {
 		return working, nil
 	}
-	return nil, errs.E(errs.InUse, "iSCSI target %s: this node has a record of it that Dozo did not make, and is not logged in; remove it: iscsiadm -m node -T %s -o delete", iqn, iqn)
+	return nil, errs.E(errs.Unavailable, "iSCSI target %s: this node has a session with it that Dozo did not make, and that does not work; log out: iscsiadm -m node -T %s --logout", iqn, iqn)
 }
 
 // logIn logs in by these portals. That some fail is no error as long as there is a session by then.

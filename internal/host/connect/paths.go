@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,11 +12,12 @@ import (
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
 	"github.com/dozo-dev/dozo/internal/host"
+	"github.com/dozo-dev/dozo/internal/host/dm"
 	"github.com/dozo-dev/dozo/internal/host/iscsi"
 )
 
 // attach finds or makes the disk in each session and returns the device that it is used through.
-func (c *Connector) attach(ctx context.Context, d *backend.ISCSI, sessions []iscsi.Session) (device string, err error) {
+func (c *Connector) attach(ctx context.Context, d *backend.ISCSI, sessions []iscsi.Session) (string, error) {
 	var paths []iscsi.Disk
 	var failed error
 	for _, s := range sessions {
@@ -32,7 +34,28 @@ func (c *Connector) attach(ctx context.Context, d *backend.ISCSI, sessions []isc
 	if failed != nil {
 		c.opts.Log.Warn("iSCSI: a path is missing", "wwid", d.WWID, "error", failed)
 	}
-	return c.device(ctx, d, paths)
+	device, m, err := c.device(ctx, d, paths)
+	if err == nil && m != nil {
+		err = c.waits(*m, d.WWID)
+	}
+	return device, err
+}
+
+// waits returns errs.Unavailable if a disk's map gives up when its last path is lost. It would do so within
+// seconds, while a storage takes minutes to restart: dm-multipath replaces what the sessions are told (replacement_timeout), and
+// multipath-tools has no settings of its own for a Synology.
+func (c *Connector) waits(m multipathMap, wwid string) error {
+	table, err := dm.Table(c.host, mapPrefix+wwid)
+	if err != nil {
+		return errs.E(errs.Unavailable, "multipath map %s: %w", m.name, err)
+	}
+	for _, t := range table {
+		if t.Type == "multipath" && !strings.Contains(t.Params, "queue_if_no_path") {
+			return errs.E(errs.Unavailable, "multipath map %s: fails writes as soon as no path is left, and a storage that restarts is away for minutes; "+
+				"write no_path_retry 120 into the section overrides of /etc/multipath.conf on this node, which is ten minutes with the polling_interval of 5, and call multipathd reconfigure", m.name)
+		}
+	}
+	return nil
 }
 
 // path is the disk in one session: who it is was asked of the disk itself.
@@ -105,7 +128,7 @@ func (c *Connector) find(ctx context.Context, d *backend.ISCSI, grow bool) (devi
 				return err
 			}
 		}
-		device, err = c.device(ctx, d, paths)
+		device, _, err = c.device(ctx, d, paths)
 		return err
 	})
 	return device, err
@@ -155,21 +178,21 @@ const (
 	multipathTimeout = time.Minute
 )
 
-// device is what a disk is used through: the map of its paths if there is one, also if there is one path only,
+// device is what a disk is used through: the map of its paths if there is one, which is returned too, also if there is one path only,
 // else its only path. Several portals without a map are refused, since there would be no other path when one fails.
-func (c *Connector) device(ctx context.Context, d *backend.ISCSI, paths []iscsi.Disk) (string, error) {
+func (c *Connector) device(ctx context.Context, d *backend.ISCSI, paths []iscsi.Disk) (string, *multipathMap, error) {
 	for end := time.Now().Add(mapTimeout); ; {
 		m, err := c.mapOf(paths)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		switch {
 		case m != nil:
-			return c.host.Dev(m.device), c.fitMap(ctx, *m, paths)
+			return c.host.Dev(m.device), m, c.fitMap(ctx, *m, paths)
 		case len(d.Target.Portals) == 1 && len(paths) == 1:
-			return c.initiator.Path(paths[0]), nil
+			return c.initiator.Path(paths[0]), nil, nil
 		case time.Now().After(end) || ctx.Err() != nil:
-			return "", errs.E(errs.Unavailable, "disk %s: has %d portals, and multipathd made no map of it; run multipathd on this node with \"find_multipaths no\" in /etc/multipath.conf, or name one portal only", d.WWID, len(d.Target.Portals))
+			return "", nil, errs.E(errs.Unavailable, "disk %s: has %d portals, and multipathd made no map of it; run multipathd on this node with \"find_multipaths no\" and \"no_path_retry 120\" in /etc/multipath.conf, or name one portal only", d.WWID, len(d.Target.Portals))
 		}
 		time.Sleep(mapPoll)
 	}
@@ -215,20 +238,27 @@ func (c *Connector) fitMap(ctx context.Context, m multipathMap, paths []iscsi.Di
 	if c.text("class", "block", m.device, "size") == c.text("class", "block", paths[0].Name, "size") {
 		return nil
 	}
-	_, err := c.host.Run(ctx, host.Cmd{Op: "multipath.resize", Name: "multipathd", Args: []string{"resize", "map", m.name}, Timeout: multipathTimeout})
+	_, err := c.host.Run(ctx, host.Cmd{Op: "multipath.resize", Name: "multipathd", OfNode: true, Args: []string{"resize", "map", m.name}, Timeout: multipathTimeout})
 	if err != nil {
 		return errs.E(errs.Unavailable, "multipath map %s: is to grow with its disk: %w", m.name, err)
 	}
 	return nil
 }
 
-// removeMap waits for those who only look at a map: udev does each time that somebody who could write closes it.
+// removeMap waits for those who only look at a map: udev does each time that somebody who could write closes it. multipathd is asked to
+// remove it, since multipath itself waits for the node's udev by a semaphore, which it does not share with a container. Old ones end with 0
+// whatever they answer.
 func (c *Connector) removeMap(ctx context.Context, m multipathMap) error {
 	for end := time.Now().Add(mapTimeout); ; time.Sleep(mapPoll) {
-		_, err := c.host.Run(ctx, host.Cmd{Op: "multipath.flush", Name: "multipath", Args: []string{"-f", m.name}, Timeout: multipathTimeout})
-		if _, ran := host.ExitCode(err); !ran || err == nil {
+		out, err := c.host.Run(ctx, host.Cmd{Op: "multipath.remove", Name: "multipathd", OfNode: true, Args: []string{"remove", "map", m.name}, Timeout: multipathTimeout})
+		if _, ran := host.ExitCode(err); !ran {
 			return err
 		}
+		answer := strings.TrimSpace(string(out.Stdout))
+		if answer == "ok" {
+			return nil
+		}
+		err = errors.Join(err, fmt.Errorf("multipathd answers %q", answer))
 		if time.Now().After(end) || ctx.Err() != nil {
 			return errs.E(errs.InUse, "multipath map %s: cannot be removed: %w", m.name, err)
 		}

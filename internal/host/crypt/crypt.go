@@ -144,7 +144,9 @@ func ensure(ctx context.Context, h *host.Host, v Volume, k Key, marks fs.Marks) 
 			return errs.E(errs.Internal, "device %s: was encrypted before and now shows no LUKS header; it will not be formatted again. Restore the header (cryptsetup luksHeaderRestore) or the volume from a snapshot, or delete the volume", v.Device)
 		}
 		return nil
-	case m.FS != "":
+	case m.FS == fs.Raw && !here:
+		return errs.E(errs.InUse, "device %s: was used as a block device before, or imported, or is a copy of such a one, and shows no LUKS header; it is left as it is. Make a new volume, and copy the data", v.Device)
+	case m.FS != "" && m.FS != fs.Raw:
 		return errs.E(errs.InUse, "device %s: was used as %s without encryption before; it is left as it is. Make a new volume, and copy the data", v.Device, m.FS)
 	case here:
 		return nil // brought from elsewhere: the key has to open it

@@ -71,6 +71,7 @@ func TestInside(t *testing.T) {
 		{backend.Mark{FS: "luks2/ext4"}, backend.Mark{FS: "ext4"}},
 		{backend.Mark{FS: "luks2/ext4", Done: true, Copied: true}, backend.Mark{FS: "ext4", Done: true, Copied: true}},
 		{backend.Mark{}, backend.Mark{}},
+		{backend.Mark{FS: "raw", Done: true}, backend.Mark{FS: "raw", Done: true}},
 	} {
 		got, known, err := Inside(&marks{m: c.outside}, "xfs").Mark(t.Context())
 		if err != nil || !known || got != c.inside {
@@ -81,7 +82,7 @@ func TestInside(t *testing.T) {
 	if err := Inside(&m, "").SetMark(t.Context(), backend.Mark{FS: "ext4", Done: true}); err != nil || m.m != (backend.Mark{FS: "luks2/ext4", Done: true}) {
 		t.Errorf("stored as %+v, %v", m.m, err)
 	}
-	for _, wrong := range []string{"ext4", "luks2"} {
+	for _, wrong := range []string{"ext4", "luks2", "raw"} {
 		if _, _, err := Inside(&marks{m: backend.Mark{FS: wrong}}, "").Mark(t.Context()); err == nil {
 			t.Errorf("%q, not done, is taken for the mark of an open volume", wrong)
 		}

@@ -43,7 +43,7 @@ type inside struct {
 func (i inside) Mark(ctx context.Context) (backend.Mark, bool, error) {
 	m, known, err := i.marks.Mark(ctx)
 	switch {
-	case err != nil || !known || m.FS == "":
+	case err != nil || !known || m.FS == "" || m.FS == fs.Raw && m.Done: // the last was brought from elsewhere, header and all
 	case m.FS == markLUKS && m.Done:
 		m.FS, m.Done = i.kind, false
 	case strings.HasPrefix(m.FS, markInside):

@@ -3,7 +3,6 @@ package fs
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -42,8 +41,11 @@ type superblock []byte
 
 func (s superblock) u64(at int) uint64 { return binary.LittleEndian.Uint64(s[at:]) }
 
-func (s superblock) fsid() string {
-	x := hex.EncodeToString(s[superFSID : superFSID+16])
+func (s superblock) fsid() string { return spell(s[superFSID : superFSID+16]) }
+
+// spell writes a UUID as everybody does.
+func spell(uuid []byte) string {
+	x := hex.EncodeToString(uuid)
 	return strings.Join([]string{x[:8], x[8:12], x[12:16], x[16:20], x[20:]}, "-")
 }
 
@@ -61,6 +63,9 @@ func (s superblock) valid() bool {
 		(!s.hasCRC() || binary.LittleEndian.Uint32(s) == s.crc())
 }
 
+// editable reports whether [superblock.rename] may be used.
+func (s superblock) editable() bool { return s.hasCRC() && s.u64(superFlags)&flagsChanging == 0 }
+
 // rename gives the file system another UUID. The one it was made with, which is in every block of
 // its metadata, moves to a field of its own: this is what btrfstune -m does, and one block is all
 // that changes.
@@ -73,13 +78,13 @@ func (s superblock) rename(fsid []byte) {
 	binary.LittleEndian.PutUint32(s, s.crc())
 }
 
-// renewBtrfs gives a file system that is not mounted a new UUID.
+// renewBtrfs gives a file system that is not mounted a new UUID: this one, or one that btrfstune chooses.
 //
 // btrfstune -m would be the tool. But it commits transactions without replaying the log, where the
 // last fsyncs of a database are, and a copy taken of a volume in use then no longer mounts ("parent
 // transid verify failed"). So the superblock is edited here, which leaves the log in force; only for
 // the rare checksums that are not CRC32C is btrfstune called, and only if there is no log.
-func renewBtrfs(ctx context.Context, h *host.Host, device string) error {
+func renewBtrfs(ctx context.Context, h *host.Host, device string, uuid []byte) error {
 	first, err := readSuper(ctx, h, device, superOffsets()[0])
 	if err != nil {
 		return err
@@ -96,8 +101,8 @@ func renewBtrfs(ctx context.Context, h *host.Host, device string) error {
 	if _, ran := host.ExitCode(err); !ran {
 		return err
 	}
-	if first.hasCRC() && first.u64(superFlags)&flagsChanging == 0 {
-		return renameSupers(ctx, h, device)
+	if first.editable() {
+		return renameSupers(ctx, h, device, uuid)
 	}
 	if first.u64(superLogRoot) != 0 {
 		return errs.E(errs.Unsupported, "device %s: a copy of a btrfs in use whose checksums are not CRC32C cannot be told from its source; make the snapshot while the volume is not in use", device)
@@ -109,15 +114,29 @@ func renewBtrfs(ctx context.Context, h *host.Host, device string) error {
 	return err
 }
 
+// nameBtrfs gives a copy the UUID that it is to have, unless it has it. One that only btrfstune can change, which chooses a UUID itself
+// and so would again each time, is changed when it has to be: while its source, or another copy, is mounted.
+func nameBtrfs(ctx context.Context, h *host.Host, device string, uuid []byte) error {
+	s, err := readSuper(ctx, h, device, superOffsets()[0])
+	switch {
+	case err != nil:
+		return err
+	case !s.valid() || s.fsid() == spell(uuid):
+		return refuseTwin(ctx, h, device) // which may be a copy of this one
+	case !s.editable():
+		if err := refuseTwin(ctx, h, device); !errs.Is(err, errs.InUse) {
+			return err
+		}
+	}
+	return renewBtrfs(ctx, h, device, uuid)
+}
+
 // renameSupers writes the spare superblocks first: with the one that counts the deed is done.
-func renameSupers(ctx context.Context, h *host.Host, device string) error {
+func renameSupers(ctx context.Context, h *host.Host, device string, uuid []byte) error {
 	size, err := h.DeviceSize("stage.uuid.size", device)
 	if err != nil {
 		return errs.E(errs.Unavailable, "device %s: its size: %w", device, err)
 	}
-	fsid := make([]byte, 16)
-	rand.Read(fsid)
-	fsid[6], fsid[8] = fsid[6]&0x0f|0x40, fsid[8]&0x3f|0x80 // a random UUID says so
 	offsets := superOffsets()
 	for i := len(offsets) - 1; i >= 0; i-- {
 		if offsets[i]+superSize > size {
@@ -130,7 +149,7 @@ func renameSupers(ctx context.Context, h *host.Host, device string) error {
 		if !s.valid() {
 			continue // a spare that was never written
 		}
-		s.rename(fsid)
+		s.rename(uuid)
 		err = h.Do("stage.uuid", func() error { return writeDirect(device, offsets[i], s) })
 		if err != nil {
 			return errs.E(errs.Unavailable, "device %s: write its UUID: %w", device, err)

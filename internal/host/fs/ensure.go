@@ -27,6 +27,15 @@ type Marks interface {
 	SetMark(ctx context.Context, m backend.Mark) error
 }
 
+// Told is a mark that somebody told who keeps it. It stays as it is, whatever is done.
+type Told backend.Mark
+
+// Mark is [Marks].
+func (t Told) Mark(context.Context) (backend.Mark, bool, error) { return backend.Mark(t), true, nil }
+
+// SetMark is [Marks].
+func (Told) SetMark(context.Context, backend.Mark) error { return nil }
+
 // Request asks for a file system on a device that is not mounted.
 type Request struct {
 	Device      string
@@ -111,7 +120,7 @@ func (r Request) mayFormat(c content, m backend.Mark, known bool) error {
 	case r.ReadOnly:
 		return errs.E(errs.InUse, "device %s: has no file system, and is to be only read; use it once for writing or restore it from a snapshot that has one", r.Device)
 	case known && m.Done && m.FS == Raw:
-		return errs.E(errs.InUse, "device %s: was used as a block device before and shows no file system; it will not be formatted. If its content is not needed, make a new volume", r.Device)
+		return errs.E(errs.InUse, "device %s: was used as a block device before, or imported, or is a copy of such a one, and shows no file system; it will not be formatted. If its content is not needed, make a new volume", r.Device)
 	case known && m.Done:
 		return errs.E(errs.Internal, "device %s: was formatted as %s before and now shows no file system; it will not be formatted again. Look at it with blkid -p and fsck.%s -n, restore it from a snapshot, or delete the volume", r.Device, m.FS, m.FS)
 	case begun && c.kind != "" && c.kind != m.FS:

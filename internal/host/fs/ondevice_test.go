@@ -96,6 +96,30 @@ func TestMarkOfTheFirstStage(t *testing.T) {
 	}
 }
 
+// TestTold: what was told to be raw is used if it has a file system, and else stays as it is, though it looks blank wherever anybody looks.
+func TestTold(t *testing.T) {
+	h, device := host.New(), loop(t, 320<<20)
+	raw := Told{FS: Raw, Done: true}
+	look := func() (kind string, err error) {
+		return Ensure(t.Context(), h, Request{Device: device, NoDiscard: true}, raw)
+	}
+	if _, err := look(); !errs.Is(err, errs.InUse) {
+		t.Errorf("a blank one: %v", err)
+	}
+	if err := refuseUnlessBlank(t.Context(), h, device, 320<<20); err != nil {
+		t.Errorf("it was written to: %v", err)
+	}
+	if err := mkfs(t.Context(), h, Request{Device: device}, "xfs", false); err != nil {
+		t.Fatal(err)
+	}
+	if kind, err := look(); kind != "xfs" || err != nil {
+		t.Errorf("with a file system: %q, %v", kind, err)
+	}
+	if err := MarkRaw(t.Context(), raw); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMarkPlacesStay(t *testing.T) {
 	const most = 1 << 46
 	all := markPlaces(most)

@@ -3,6 +3,8 @@ package fs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 
 	"github.com/dozo-dev/dozo/internal/backend"
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -23,31 +25,60 @@ func Extra(kind string) []string {
 	return nil
 }
 
-// Distinguish gives the file system of a copied volume, which is not mounted, a UUID of its own, so
-// that it can be used beside its source. For btrfs that has to be before the first mount: the kernel
-// takes two devices of one UUID for two paths to one file system. For xfs it can wait until the log
-// is clean, that is until the next time: the mount option of [Extra] serves until then. ext4 does
-// not care.
-func Distinguish(ctx context.Context, h *host.Host, device, kind string, readOnly bool, marks Marks) error {
+// Found is the file system that is on a device, which is not mounted.
+type Found struct {
+	Device   string
+	Type     string
+	ReadOnly bool
+	// Copy is the name of the disk, which no other one has, where the volume is a copy and its marks do not say whether it has a UUID of its own.
+	Copy string
+}
+
+// Distinguish gives the file system of a copied volume a UUID of its own, so that it can be used beside
+// its source. For btrfs that has to be before the first mount: the kernel takes two devices of one UUID
+// for two paths to one file system. For xfs it can wait until the log is clean, that is until the next
+// time: the mount option of [Extra] serves until then, and for good where nothing would remember that
+// it was done. ext4 does not care.
+func Distinguish(ctx context.Context, h *host.Host, f Found, marks Marks) error {
 	m, known, err := marks.Mark(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
-	case kind == "btrfs" && known && m.Copied:
-		if err := renewBtrfs(ctx, h, device); err != nil {
+	case f.Type == "btrfs" && known && m.Copied:
+		if err := renewBtrfs(ctx, h, f.Device, randomUUID()); err != nil {
 			return err
 		}
-	case kind == "btrfs":
-		return refuseTwin(ctx, h, device)
-	case kind == "xfs" && known && m.Copied && !readOnly:
-		if done, err := renewXFS(ctx, h, device); err != nil || !done {
+	case f.Type == "btrfs" && f.Copy != "":
+		return nameBtrfs(ctx, h, f.Device, uuidOn(f.Copy))
+	case f.Type == "btrfs":
+		return refuseTwin(ctx, h, f.Device)
+	case f.Type == "xfs" && known && m.Copied && !f.ReadOnly:
+		if done, err := renewXFS(ctx, h, f.Device); err != nil || !done {
 			return err
 		}
 	default:
 		return nil
 	}
-	return marks.SetMark(ctx, backend.Mark{FS: kind, Done: true})
+	return marks.SetMark(ctx, backend.Mark{FS: f.Type, Done: true})
+}
+
+// uuidOn is the UUID of a copy on a disk. No other disk's copy has it, so that it says by itself that it was given.
+func uuidOn(disk string) []byte {
+	sum := sha256.Sum256([]byte("dozo copy on " + disk))
+	return ofVersion(8, sum[:16])
+}
+
+func randomUUID() []byte {
+	uuid := make([]byte, 16)
+	rand.Read(uuid) // which never fails
+	return ofVersion(4, uuid)
+}
+
+// ofVersion has a UUID say how it came to be (RFC 9562): 4 by chance, 8 in a way of one's own.
+func ofVersion(v byte, uuid []byte) []byte {
+	uuid[6], uuid[8] = uuid[6]&0x0f|v<<4, uuid[8]&0x3f|0x80
+	return uuid
 }
 
 // renewXFS reports whether it could; a log that must be replayed is no error. It runs what xfs_admin, a

@@ -8,11 +8,8 @@ package iscsi
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/dozo-dev/dozo/internal/errs"
@@ -20,18 +17,16 @@ import (
 )
 
 // Initiator is open-iscsi on this machine. It is safe for concurrent use, one call at a time for one target.
-type Initiator struct {
-	host  *host.Host
-	nodes string // open-iscsi's records: NODES/IQN/ADDRESS,PORT
-}
+type Initiator struct{ host *host.Host }
 
 // New returns the initiator of a machine.
-func New(h *host.Host) *Initiator { return &Initiator{host: h, nodes: "/etc/iscsi/nodes"} }
+func New(h *host.Host) *Initiator { return &Initiator{host: h} }
 
 // The exit statuses of iscsiadm that mean something to us; see iscsiadm(8) and iscsi_err.h.
 const (
 	exitTimeout  = 8  // no answer, or a target that there is not
 	exitExists   = 15 // there is such a session, or iscsid is at it
+	exitDaemon   = 18 // could not talk to iscsid
 	exitTarget   = 19 // the target said no
 	exitNoDaemon = 20
 	exitNone     = 21 // no such record, or session
@@ -51,7 +46,7 @@ const (
 )
 
 func (i *Initiator) admin(ctx context.Context, op string, args ...string) (code int, err error) {
-	_, err = i.host.Run(ctx, host.Cmd{Op: op, Name: "iscsiadm", Args: args, Timeout: adminTimeout})
+	_, err = i.host.Run(ctx, host.Cmd{Op: op, Name: "iscsiadm", OfNode: true, Args: args, Timeout: adminTimeout})
 	code, ran := host.ExitCode(err)
 	if !ran {
 		code = -1
@@ -108,6 +103,8 @@ func explain(iqn, portal string, code int, err error) error {
 	case exitAuth:
 		return errs.E(errs.Invalid, "secrets[%q], secrets[%q]: iSCSI target %s at %s refuses the login; the Secret is the one that the storage class names as csi.storage.k8s.io/node-stage-secret-name",
 			SecretUser, SecretPassword, iqn, portal)
+	case exitDaemon:
+		return errs.E(errs.Unavailable, "iSCSI: iscsid on this node and this iscsiadm do not understand each other; are they of one version? %w", err)
 	case exitNoDaemon:
 		return errs.E(errs.Unavailable, "iSCSI: iscsid does not answer on this node; install open-iscsi there and start iscsid: %w", err)
 	case exitTimeout, exitTarget:
@@ -138,19 +135,6 @@ func (i *Initiator) Logout(ctx context.Context, iqn string) error {
 		}
 		time.Sleep(poll)
 	}
-}
-
-// Known reports whether there is a session with a target or a record of it, whoever made that.
-func (i *Initiator) Known(iqn string) (bool, error) {
-	all, err := i.Sessions(iqn)
-	if err != nil || len(all) > 0 {
-		return true, err
-	}
-	entries, err := i.host.ReadDir("iscsi.records", filepath.Join(i.nodes, iqn))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, errs.E(errs.Unavailable, "iSCSI records: %w", err)
-	}
-	return len(entries) > 0, nil
 }
 
 // spelled is a portal as open-iscsi is told it: it names records by that, and an IPv6 address can be written in many ways.

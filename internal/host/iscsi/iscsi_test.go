@@ -1,12 +1,18 @@
 package iscsi
 
 import (
+	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dozo-dev/dozo/internal/errs"
+	"github.com/dozo-dev/dozo/internal/host"
 )
 
 // page is what a LUN of Linux's target answers, as read in a guest.
@@ -89,6 +95,92 @@ func TestAmendARecord(t *testing.T) {
 	without := amend(with, settings(nil))
 	if strings.Contains(without, "secret-of-u") || !strings.Contains(without, "authmethod = None\n") {
 		t.Errorf("with a password still:\n%s", without)
+	}
+}
+
+// admin acts as iscsiadm, which writes records with an end and does not know those without.
+type admin struct{ nodes string }
+
+func (a admin) Run(_ context.Context, c host.Cmd) (host.Output, error) {
+	files, err := filepath.Glob(filepath.Join(a.nodes, "*", "*"))
+	switch c.Op {
+	case "iscsi.record.new":
+		err = os.MkdirAll(filepath.Join(a.nodes, "iqn.x"), 0o700)
+		if err != nil {
+			return host.Output{}, err
+		}
+		err = os.WriteFile(filepath.Join(a.nodes, "iqn.x", "10.0.0.1,3260"), []byte("# BEGIN RECORD 2.1\nnode.name = iqn.x\n# END RECORD\n"), 0o600)
+	case "iscsi.record.delete":
+		for _, f := range files {
+			if text, _ := os.ReadFile(f); strings.HasSuffix(string(text), "# END RECORD\n") {
+				err = errors.Join(err, os.Remove(f))
+			}
+		}
+	}
+	return host.Output{}, err
+}
+
+// TestRecordsOfTheNode: they are where the node's open-iscsi has them.
+func TestRecordsOfTheNode(t *testing.T) {
+	for _, dir := range []string{"etc/iscsi/nodes", "var/lib/iscsi/nodes"} {
+		h := host.New()
+		h.Node = t.TempDir()
+		h.Runner = admin{filepath.Join(h.Node, dir)}
+		i := New(h)
+		for range 2 {
+			if err := i.Record(t.Context(), "iqn.x", "10.0.0.1:3260", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if text, err := os.ReadFile(filepath.Join(h.Node, dir, "iqn.x", "10.0.0.1,3260")); err != nil || !strings.Contains(string(text), "node.startup = manual\n") {
+			t.Errorf("%s: %q, %v", dir, text, err)
+		}
+		if got := i.Portals("iqn.x"); !slices.Equal(got, []string{"10.0.0.1:3260"}) {
+			t.Errorf("%s: portals %v", dir, got)
+		}
+		if err := i.Forget(t.Context(), "iqn.x"); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(filepath.Join(h.Node, dir)); len(left) > 0 || err != nil {
+			t.Errorf("%s: left: %v, %v", dir, left, err)
+		}
+	}
+}
+
+// TestCutShort: a record that an iscsiadm had begun when it was killed is made anew, or removed.
+func TestCutShort(t *testing.T) {
+	const iqn = "iqn.x"
+	h := host.New()
+	h.Node = t.TempDir()
+	nodes := h.OfNode("/etc/iscsi/nodes")
+	h.Runner = admin{nodes}
+	i := New(h)
+	at := filepath.Join(nodes, iqn, "10.0.0.1,3260")
+	for _, left := range []string{"", "# BEGIN RECORD 2.1\nnode.na"} {
+		for _, file := range []string{at, at + ".tmp"} {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(file, []byte(left), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := i.Record(t.Context(), iqn, "10.0.0.1:3260", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if text, err := os.ReadFile(at); err != nil || !strings.Contains(string(text), "node.name = iqn.x\n") || !strings.Contains(string(text), "node.startup = manual\n") {
+				t.Errorf("after %q: %q, %v", left, text, err)
+			}
+			if err := os.WriteFile(file, []byte(left), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := i.Forget(t.Context(), iqn); err != nil {
+					t.Errorf("forget %q: %v", left, err)
+				}
+			}
+			if _, err := os.Lstat(filepath.Dir(at)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("after %q: %v", left, err)
+			}
+		}
 	}
 }
 

@@ -50,10 +50,17 @@ const maxRecord = 64 << 10
 func (i *Initiator) Record(ctx context.Context, iqn, portal string, chap *CHAP) error {
 	path := i.recordPath(iqn, portal)
 	text, err := i.host.ReadFile("iscsi.record.read", path, maxRecord)
+	if err == nil && !whole(text) {
+		if err := i.host.Remove("iscsi.record.cut", path); err != nil {
+			return errs.E(errs.Unavailable, "iSCSI record: %w", err)
+		}
+		err = os.ErrNotExist
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		if code, err := i.admin(ctx, "iscsi.record.new", "-m", "node", "-T", iqn, "-p", spelled(portal), "-o", "new"); err != nil {
 			return explain(iqn, portal, code, err)
 		}
+		path = i.recordPath(iqn, portal) // there is the directory now
 		text, err = i.host.ReadFile("iscsi.record.read", path, maxRecord)
 	}
 	if err != nil {
@@ -69,19 +76,39 @@ func (i *Initiator) Record(ctx context.Context, iqn, portal string, chap *CHAP) 
 	return nil
 }
 
+// lastLine is that of every record, by iscsiadm and by us.
+const lastLine = "# END RECORD"
+
+// whole reports whether a record was written to its end. Of one that was not, as an iscsiadm leaves it that was killed, iscsiadm knows
+// nothing, not even to delete it.
+func whole(record []byte) bool { return strings.HasSuffix(strings.TrimSpace(string(record)), lastLine) }
+
+// records is the directory of a target's records, ADDRESS,PORT. Where open-iscsi has those of all targets was decided when it was built;
+// for one of which there is none it is the first.
+func (i *Initiator) records(iqn string) string {
+	all := []string{"/etc/iscsi/nodes", "/var/lib/iscsi/nodes"} // Debian's and upstream's; Fedora's and Red Hat's
+	for _, dir := range all {
+		dir = filepath.Join(i.host.OfNode(dir), iqn)
+		if _, err := os.Lstat(dir); err == nil {
+			return dir
+		}
+	}
+	return filepath.Join(i.host.OfNode(all[0]), iqn)
+}
+
 func (i *Initiator) recordPath(iqn, portal string) string {
 	address, port := splitPortal(portal)
-	return filepath.Join(i.nodes, iqn, address+","+port)
+	return filepath.Join(i.records(iqn), address+","+port)
 }
 
 // Portals returns those of a target that have a record of the form that [Initiator.Record] writes.
 func (i *Initiator) Portals(iqn string) (all []string) {
-	entries, err := i.host.ReadDir("iscsi.records", filepath.Join(i.nodes, iqn))
+	entries, err := i.host.ReadDir("iscsi.records", i.records(iqn))
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
-		if address, port, ok := strings.Cut(e.Name(), ","); ok && !strings.HasSuffix(port, ".tmp") {
+		if address, port, ok := strings.Cut(e.Name(), ","); ok && !strings.ContainsAny(port, ",.") { // .tmp; of a discovery: PORT,GROUP
 			all = append(all, net.JoinHostPort(address, port))
 		}
 	}
@@ -94,7 +121,7 @@ func amend(record string, want []setting) string {
 	for line := range strings.Lines(record) {
 		key, _, _ := strings.Cut(line, "=")
 		line = strings.TrimRight(line, "\n")
-		if line == "" || strings.HasPrefix(line, "# END") || isSet(strings.TrimSpace(key), want) {
+		if line == "" || strings.HasPrefix(line, lastLine) || isSet(strings.TrimSpace(key), want) {
 			continue
 		}
 		lines = append(lines, line)
@@ -104,7 +131,7 @@ func amend(record string, want []setting) string {
 			lines = append(lines, s.key+" = "+s.value)
 		}
 	}
-	return strings.Join(append(lines, "# END RECORD"), "\n") + "\n"
+	return strings.Join(append(lines, lastLine), "\n") + "\n"
 }
 
 func isSet(key string, by []setting) bool {
@@ -118,7 +145,7 @@ func isSet(key string, by []setting) bool {
 
 // Forget removes all records of a target, and what writing one left that was cut short.
 func (i *Initiator) Forget(ctx context.Context, iqn string) error {
-	dir := filepath.Join(i.nodes, iqn)
+	dir := i.records(iqn)
 	entries, err := i.host.ReadDir("iscsi.records", dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -127,9 +154,7 @@ func (i *Initiator) Forget(ctx context.Context, iqn string) error {
 		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".tmp") {
-			err = errors.Join(err, i.host.Remove("iscsi.record.left", filepath.Join(dir, e.Name())))
-		}
+		err = errors.Join(err, i.removeCut(filepath.Join(dir, e.Name()), e))
 	}
 	if err != nil {
 		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
@@ -141,4 +166,21 @@ func (i *Initiator) Forget(ctx context.Context, iqn string) error {
 		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
 	}
 	return nil
+}
+
+// removeCut removes a file that is no whole record.
+func (i *Initiator) removeCut(path string, e os.DirEntry) error {
+	if !strings.HasSuffix(e.Name(), ".tmp") {
+		if !e.Type().IsRegular() {
+			return nil
+		}
+		text, err := i.host.ReadFile("iscsi.record.read", path, maxRecord)
+		if errors.Is(err, os.ErrNotExist) || err == nil && whole(text) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return i.host.Remove("iscsi.record.left", path)
 }

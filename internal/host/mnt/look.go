@@ -76,6 +76,27 @@ func (p *Place) Alive(ctx context.Context) error {
 	return err
 }
 
+// Flush begins to write what a file system still holds to where it belongs, and returns a channel for what came of it. From one on a
+// server that is away nothing comes until that is back.
+func (p *Place) Flush(op string) (<-chan error, error) {
+	own, err := p.again()
+	if err != nil {
+		return nil, errs.E(errs.Unavailable, "%s: %s: %w", p.field, p.path, err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer own.Close()
+		done <- own.host.Ask(op, func() error {
+			fd, err := unix.Openat(int(own.parent.Fd()), own.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			return errors.Join(unix.Syncfs(fd), unix.Close(fd))
+		})
+	}()
+	return done, nil
+}
+
 // again is the same place with a descriptor of its own, which outlives p.
 func (p *Place) again() (*Place, error) {
 	fd, err := unix.FcntlInt(p.parent.Fd(), unix.F_DUPFD_CLOEXEC, 0)

@@ -3,6 +3,8 @@ package mnt
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,24 +42,47 @@ func CheckNet(field string, options []string) error {
 // does it, which can be killed when the server is away: errs.Unavailable.
 //
 // It is mounted hard, as is the default: a server that is away is waited for, and no write is lost. retry=0:
-// it is for our callers to try again.
+// it is for our callers to try again. Of the versions it is the newest 4 that both sides know, unless the options say which.
 func MountNFS(ctx context.Context, h *host.Host, op string, p *Place, fs NetFS) (*host.MountInfo, error) {
 	options, err := ParseOptions("mount_options", fs.Words)
 	if err != nil {
 		return nil, err
 	}
 	ro := fs.ReadOnly || options.ReadOnly
-	m, err := p.mountNet(ctx, h, fs.Source, "nfs", host.Cmd{Op: op, Name: "mount.nfs"}, withReadOnly(append([]string{"retry=0"}, fs.Words...), ro))
+	m, err := p.mountNet(ctx, h, fs.Source, "nfs", host.Cmd{Op: op, Name: "mount.nfs"}, withReadOnly(append(nfsDefaults(fs.Words), fs.Words...), ro))
 	if _, ran := host.ExitCode(err); err != nil && ran {
-		if strings.Contains(err.Error(), "incorrect mount option") {
-			return nil, errs.E(errs.Invalid, "mount_options: %q: %w", fs.Words, err)
-		}
-		return nil, errs.E(errs.Unavailable, "mount %s at %s: %w", fs.Source, p.path, err)
+		return nil, nfsError(err, p, fs)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return m, options.verify(p, m, ro)
+}
+
+// nfsVersion is a word by which mount.nfs is told which version to use. It takes one only.
+var nfsVersion = regexp.MustCompile(`^((nfs)?vers=|v[234])`)
+
+// nfsDefaults keep mount.nfs from repeating by itself, and from going down to version 3 where the words do not ask for that: locks
+// would need rpc.statd on the node then.
+func nfsDefaults(words []string) []string {
+	if slices.ContainsFunc(words, nfsVersion.MatchString) {
+		return []string{"retry=0"}
+	}
+	return []string{"retry=0", "vers=4"}
+}
+
+// nfsError is about a mount that mount.nfs did not do.
+func nfsError(err error, p *Place, fs NetFS) error {
+	text := err.Error()
+	noVersion := strings.Contains(text, "Protocol not supported") || strings.Contains(text, "requested NFS version")
+	switch {
+	case strings.Contains(text, "incorrect mount option"), strings.Contains(text, "multiple version options"):
+		return errs.E(errs.Invalid, "mount_options: %q: %w", fs.Words, err)
+	case noVersion && !slices.ContainsFunc(fs.Words, nfsVersion.MatchString):
+		return errs.E(errs.Unavailable, "mount %s at %s: the server does not serve NFS version 4, or this node's kernel lacks it (nfsv4); let the server serve version 4.1 "+
+			"(version 3, which has to be asked for with the mount option vers=3, needs rpc.statd on the node for locks): %w", fs.Source, p.path, err)
+	}
+	return errs.E(errs.Unavailable, "mount %s at %s: %w", fs.Source, p.path, err)
 }
 
 func withReadOnly(words []string, ro bool) []string {

@@ -22,8 +22,7 @@ import (
 // is inside for that moment makes the kernel answer EBUSY.
 const busyPatience = time.Second
 
-// awayPatience is how long the unmount of a file system on a server may take. What is not written by then the
-// kernel goes on to write when the server is back.
+// awayPatience is how long the unmount of a file system on a server may take.
 const awayPatience = 60 * time.Second
 
 // Unmount takes away what is mounted at the place, all of it if there are several mounts; nothing is
@@ -37,7 +36,7 @@ func (p *Place) Unmount(ctx context.Context, op string) error {
 
 // UnmountNet is Unmount of a file system on a server, which may be away. The kernel takes the mount out of sight before
 // it waits for the server, if at all, and is then left to that. If the mount is still to be seen after a while and
-// nobody has anything open there, it is taken out of sight as it is.
+// nobody has anything open there, it is taken out of sight as it is. Who wants to know that all was written calls [Place.Flush] before.
 func (p *Place) UnmountNet(ctx context.Context, op string) error {
 	return p.unmountAll(ctx, op, func(mount int) error {
 		own, err := p.again()

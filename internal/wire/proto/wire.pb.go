@@ -1377,6 +1377,7 @@ type AttachRequest struct {
 	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	Shared        bool                   `protobuf:"varint,5,opt,name=shared,proto3" json:"shared,omitempty"`
 	ReadOnly      bool                   `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Block         bool                   `protobuf:"varint,7,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1449,6 +1450,13 @@ func (x *AttachRequest) GetShared() bool {
 func (x *AttachRequest) GetReadOnly() bool {
 	if x != nil {
 		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *AttachRequest) GetBlock() bool {
+	if x != nil {
+		return x.Block
 	}
 	return false
 }
@@ -2234,14 +2242,15 @@ const file_wire_proto_rawDesc = "" +
 	"\rExpandRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\x9a\x01\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\xb0\x01\n" +
 	"\rAttachRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1c\n" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
 	"\x06shared\x18\x05 \x01(\bR\x06shared\x12\x1b\n" +
-	"\tread_only\x18\x06 \x01(\bR\breadOnly\"G\n" +
+	"\tread_only\x18\x06 \x01(\bR\breadOnly\x12\x14\n" +
+	"\x05block\x18\a \x01(\bR\x05block\"G\n" +
 	"\rDetachRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +

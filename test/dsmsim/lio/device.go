@@ -23,7 +23,9 @@ func (l *LIO) setDevice(d LUN) error {
 			return err
 		}
 	}
-	return l.root.set(at+"/attrib/emulate_tpu", digit(d.Discard))
+	// LIO's default is to promise writes that are durable when they are answered (FUA), and then it asks that only of devices that have it, which
+	// loop devices have not (iblock_execute_rw): what a journal had flushed was lost with the machine. Without, initiators flush instead.
+	return errors.Join(l.root.set(at+"/attrib/emulate_fua_write", "0"), l.root.set(at+"/attrib/emulate_tpu", digit(d.Discard)))
 }
 
 func (l *LIO) makeDevice(at string, d LUN) error {

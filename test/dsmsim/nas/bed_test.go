@@ -204,7 +204,8 @@ func disks(t *testing.T) map[string]string {
 	return found
 }
 
-// disk waits for the disk that a LUN is.
+// disk waits for the disk that a LUN is, until the kernel has done with looking at it: a LUN that is taken away before has
+// no size afterwards.
 func (b *bed) disk(uuid string) string {
 	b.t.Helper()
 	var device string
@@ -215,6 +216,7 @@ func (b *bed) disk(uuid string) string {
 		}
 		return nil
 	})
+	b.ok(os.WriteFile(filepath.Join("/sys/block", filepath.Base(device), "device/rescan"), []byte("1"), 0)) // waits for the driver's probe
 	return device
 }
 

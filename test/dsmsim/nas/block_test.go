@@ -45,8 +45,11 @@ func identity(b *bed) {
 	b.mapTo(at, l.UUID)
 	b.login(at)
 	disk := b.disk(l.UUID)
-	for file, want := range map[string]string{"vendor": dsmsim.Vendor, "model": dsmsim.Product, "rev": dsmsim.Revision} {
-		got, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(disk), "device", file))
+	for file, want := range map[string]string{
+		"device/vendor": dsmsim.Vendor, "device/model": dsmsim.Product, "device/rev": dsmsim.Revision,
+		"queue/write_cache": "write back", "queue/fua": "0", // what is to be durable is flushed
+	} {
+		got, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(disk), file))
 		if err != nil || strings.TrimSpace(string(got)) != want {
 			b.t.Errorf("%s %q, %v, want %q", file, got, err, want)
 		}

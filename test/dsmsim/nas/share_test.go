@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dozo-dev/dozo/internal/backend/synology/dsm"
+	"github.com/dozo-dev/dozo/internal/host/hosttest"
 	"github.com/dozo-dev/dozo/test/dsmsim"
 	"github.com/dozo-dev/dozo/test/dsmsim/naslab"
 	"github.com/dozo-dev/dozo/test/lab"
@@ -76,16 +77,6 @@ func (b *bed) mount(share string) string {
 	return dir
 }
 
-// put writes a file and does not return before the NAS has it.
-func put(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
 func (b *bed) expectFile(path string, want []byte) {
 	b.t.Helper()
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
@@ -111,45 +102,46 @@ func rules(b *bed) {
 	}
 	b.ok(b.SetNFSRules(b.ctx, "a", []dsm.NFSRule{readOnly("*"), rule("127.0.0.0/8")}))
 	dir = b.mount("a")
-	b.ok(put(filepath.Join(dir, "file"), data))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "file"), data))
 	b.expectFile(filepath.Join("/volume1/a/file"), data)
 
 	b.ok(b.SetNFSRules(b.ctx, "a", []dsm.NFSRule{rule("127.0.0.0/8"), readOnly(here)}))
-	if err := put(filepath.Join(dir, "other"), data); !errors.Is(err, unix.EROFS) {
+	if err := hosttest.WriteThrough(filepath.Join(dir, "other"), data); !errors.Is(err, unix.EROFS) {
 		b.t.Errorf("a write by a rule for reading: %v", err)
 	}
 	b.expectFile(filepath.Join(dir, "file"), data)
 
 	b.ok(b.SetNFSRules(b.ctx, "a", []dsm.NFSRule{rule(nowhere)}))
-	if err := put(filepath.Join(dir, "file"), data); !isRefused(err) {
+	if err := hosttest.WriteThrough(filepath.Join(dir, "file"), data); !isRefused(err) {
 		b.t.Errorf("a write by one who is in no rule any more: %v", err)
 	}
 	if _, err := os.ReadDir(dir); !isRefused(err) {
 		b.t.Errorf("a look by one who is in no rule any more: %v", err)
 	}
-	b.ok(put(filepath.Join(other, "file"), data))
+	b.ok(hosttest.WriteThrough(filepath.Join(other, "file"), data))
 	b.ok(b.SetNFSRules(b.ctx, "b", nil))
-	if err := put(filepath.Join(other, "file"), data); !isRefused(err) {
+	if err := hosttest.WriteThrough(filepath.Join(other, "file"), data); !isRefused(err) {
 		b.t.Errorf("a write by one whom no share is for: %v", err)
 	}
 	b.ok(b.SetNFSRules(b.ctx, "a", []dsm.NFSRule{rule(here)}))
-	eventually(b.t, func() error { return put(filepath.Join(dir, "file"), data) })
+	eventually(b.t, func() error { return hosttest.WriteThrough(filepath.Join(dir, "file"), data) })
 }
 
 // quota: the share is full at its quota, and not any more once that is raised.
 func quota(b *bed) {
 	b.newShare("a", 16, rule(here))
 	dir := b.mount("a")
-	b.ok(put(filepath.Join(dir, "fits"), bytes.Repeat(block(b.t), 8)))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "fits"), bytes.Repeat(block(b.t), 8)))
 	big := bytes.Repeat(block(b.t), 16)
-	if err := put(filepath.Join(dir, "big"), big); !errors.Is(err, unix.EDQUOT) {
+	if err := hosttest.WriteThrough(filepath.Join(dir, "big"), big); !errors.Is(err, unix.EDQUOT) {
 		b.t.Errorf("beyond the quota: %v", err)
 	}
 	b.ok(b.SetShare(b.ctx, "a", dsm.Share{Name: "a", VolumePath: "/volume1", QuotaMB: 64}))
-	b.ok(put(filepath.Join(dir, "big"), big))
-	b.expectFile(filepath.Join(dir, "big"), big)
+	// To another file: of the one that did not fit Linux's NFS client now and then tells its next writer once more.
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "fits now"), big))
+	b.expectFile(filepath.Join(dir, "fits now"), big)
 	b.ok(b.SetShare(b.ctx, "a", dsm.Share{Name: "a", VolumePath: "/volume1"}))
-	b.ok(put(filepath.Join(dir, "more"), bytes.Repeat(big, 4)))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "more"), bytes.Repeat(big, 4)))
 }
 
 // squash: whom root of a client is on the NAS.
@@ -167,7 +159,7 @@ func squash(b *bed) {
 			dir = b.mount("a")
 		}
 		name := fmt.Sprint("file", i)
-		b.ok(put(filepath.Join(dir, name), nil))
+		b.ok(hosttest.WriteThrough(filepath.Join(dir, name), nil))
 		info, err := os.Stat(filepath.Join("/volume1/a", name))
 		b.ok(err)
 		if got := info.Sys().(*syscall.Stat_t).Uid; got != c.owner {
@@ -181,10 +173,10 @@ func shareCopies(b *bed) {
 	before, after := block(b.t), block(b.t)
 	b.newShare("a", 32, rule(here))
 	dir := b.mount("a")
-	b.ok(put(filepath.Join(dir, "file"), before))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "file"), before))
 	taken, err := b.TakeShareSnapshot(b.ctx, "a", "s", false)
 	b.ok(err)
-	b.ok(put(filepath.Join(dir, "file"), after))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "file"), after))
 	for name, snapshot := range map[string]string{"restored": taken, "cloned": ""} {
 		b.ok(b.CloneShare(b.ctx, "a", snapshot, dsm.NewShare{Name: name, VolumePath: "/volume1", QuotaMB: 16}))
 		b.t.Cleanup(func() { b.ok(b.DeleteShare(b.ctx, name)) })
@@ -193,7 +185,7 @@ func shareCopies(b *bed) {
 	restored := b.mount("restored")
 	b.expectFile(filepath.Join(restored, "file"), before)
 	b.expectFile(filepath.Join(b.mount("cloned"), "file"), after)
-	if err := put(filepath.Join(restored, "big"), bytes.Repeat(before, 24)); !errors.Is(err, unix.EDQUOT) {
+	if err := hosttest.WriteThrough(filepath.Join(restored, "big"), bytes.Repeat(before, 24)); !errors.Is(err, unix.EDQUOT) {
 		b.t.Errorf("beyond the quota of a copy: %v", err)
 	}
 	b.ok(b.DeleteShareSnapshot(b.ctx, "a", taken))
@@ -206,17 +198,17 @@ func sameName(b *bed) {
 	b.ok(b.CreateShare(b.ctx, dsm.NewShare{Name: "a", VolumePath: "/volume1"}))
 	b.ok(b.SetNFSRules(b.ctx, "a", []dsm.NFSRule{rule(here)}))
 	dir := b.mount("a")
-	b.ok(put(filepath.Join(dir, "file"), block(b.t)))
+	b.ok(hosttest.WriteThrough(filepath.Join(dir, "file"), block(b.t)))
 	b.ok(b.DeleteShare(b.ctx, "a"))
 	b.newShare("a", 0, rule(here))
-	if err := put(filepath.Join(dir, "file"), block(b.t)); !errors.Is(err, unix.ESTALE) {
+	if err := hosttest.WriteThrough(filepath.Join(dir, "file"), block(b.t)); !errors.Is(err, unix.ESTALE) {
 		b.t.Errorf("a write to the share that was deleted: %v", err)
 	}
 	b.ok(unix.Unmount(dir, 0))
 	if left, err := os.ReadDir("/volume1/a"); err != nil || len(left) != 0 {
 		b.t.Errorf("the new share has %v, %v", left, err)
 	}
-	b.ok(put(filepath.Join(b.mount("a"), "file"), nil))
+	b.ok(hosttest.WriteThrough(filepath.Join(b.mount("a"), "file"), nil))
 }
 
 // openFile is one that stays open, over whatever happens to the NAS.

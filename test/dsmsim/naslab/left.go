@@ -37,7 +37,7 @@ func Left(t testing.TB) (all []string) {
 		t.Fatal(err)
 	}
 	for _, m := range mounts {
-		if strings.HasPrefix(m.FsType, "nfs") && m.FsType != "nfsd" || strings.HasPrefix(m.Source, "/dev/sd") {
+		if m.FsType == "cifs" || strings.HasPrefix(m.FsType, "nfs") && m.FsType != "nfsd" || strings.HasPrefix(m.Source, "/dev/sd") {
 			all = append(all, "mount "+m.MountPoint)
 		}
 	}

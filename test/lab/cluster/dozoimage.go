@@ -14,7 +14,7 @@ const dozoRepository = "dozo"
 func driverPrograms() []string {
 	return strings.Fields(`blkid mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs xfs_db
 		mkfs.btrfs btrfs btrfstune
-		lvm cryptsetup iscsiadm mount.nfs mount.cifs stat`)
+		lvm cryptsetup iscsiadm multipathd mount.nfs mount.cifs stat`)
 }
 
 // lvmPrograms are those that LVM runs, by the paths that it runs them by.

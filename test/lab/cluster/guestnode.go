@@ -84,6 +84,7 @@ func (s *spec) assembleGuest(n nodeSpec) error {
 			return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1\n"), 0o644)
 		},
 		mountKept,
+		forgetSandboxes,
 		useLegacyIptables,
 		showClockSpeed,
 		func() error { return enableControllers(cgroupMount) },
@@ -111,6 +112,19 @@ func guestNetworkUp(ctx context.Context, s *spec, n nodeSpec) error {
 func loadModules(ctx context.Context, names ...string) error {
 	_, err := command{args: append([]string{"modprobe", "--all"}, names...), timeout: time.Minute}.run(ctx)
 	return err
+}
+
+// forgetSandboxes has what CNI remembers of a sandbox's network, which ends with the machine, be forgotten with it. CNI does not
+// flush its files, and containerd can never stop the sandbox of one that a cut of the power left full of zeros.
+func forgetSandboxes() error {
+	const memory = "/var/lib/cni"
+	if err := makeDirs("/", 0o755, memory); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", memory, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=4m,mode=700"); err != nil {
+		return fmt.Errorf("mounting %s: %w", memory, err)
+	}
+	return nil
 }
 
 // mountKept mounts the disk with what the node keeps, and the directories on

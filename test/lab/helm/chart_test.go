@@ -139,6 +139,7 @@ func TestWrongValues(t *testing.T) {
 		"pools.n.kind=synology,pools.n.options.url=u": "/pools/n",
 		"drivers.synology.secrets={A}":                "/drivers/synology/secrets",
 		"drivers.synology.hostPorts.health=0":         "/drivers/synology/hostPorts/health",
+		"drivers.synology.initiator=host":             "/drivers/synology/initiator",
 		"storageClasses.dozo.nodeSecret=A":            "/storageClasses/dozo/nodeSecret",
 		"node.terminationGracePeriodSeconds=5":        "/node/terminationGracePeriodSeconds",
 		"node.maxUnavailable=0":                       "/node/maxUnavailable",

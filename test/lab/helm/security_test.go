@@ -43,7 +43,10 @@ type container struct {
 		Privileged, ReadOnlyRootFilesystem, AllowPrivilegeEscalation *bool
 		Capabilities                                                 struct{ Add, Drop []string }
 	}
-	VolumeMounts []struct{ Name, MountPath, MountPropagation string }
+	VolumeMounts []struct {
+		Name, MountPath, MountPropagation string
+		ReadOnly                          bool
+	}
 }
 
 // objects parses what was rendered.
@@ -117,7 +120,7 @@ func (o object) outside() bool { return strings.HasPrefix(o.Metadata.Name, "dozo
 // TestPods: on each node one container is privileged, and nowhere else.
 func TestPods(t *testing.T) {
 	helm := newCommand(t)
-	for name, expected := range map[string]struct{ drivers, others int }{"plain": {1, 0}, "full": {2, 2}, "optional": {2, 2}} {
+	for name, expected := range map[string]struct{ drivers, others int }{"plain": {1, 0}, "full": {3, 2}, "optional": {2, 2}} {
 		pods := map[string]int{}
 		for _, o := range objects(t, helm.render(t, name)) {
 			p := o.Spec.Template.Spec
@@ -196,6 +199,9 @@ func checkContainer(t *testing.T, c container, mounts bool) {
 		t.Errorf("%s: keeps capabilities, or can get some", c.Name)
 	}
 	for _, m := range c.VolumeMounts {
+		if m.Name == nodeRoot && (!m.ReadOnly || !privileged) {
+			t.Errorf("%s: can write to the root of the host", c.Name)
+		}
 		if !privileged && m.MountPropagation != "" && m.MountPropagation != "None" {
 			t.Errorf("%s: sees mounts in %s", c.Name, m.MountPath)
 		}
@@ -204,6 +210,9 @@ func checkContainer(t *testing.T, c container, mounts bool) {
 		}
 	}
 }
+
+// nodeRoot is the volume with the host's root file system, in which a driver runs the host's iscsiadm.
+const nodeRoot = "node-root"
 
 // checkPaths refuses directories of the host that are more than is needed.
 func checkPaths(t *testing.T, p podSpec, controller bool) {
@@ -217,7 +226,7 @@ func checkPaths(t *testing.T, p podSpec, controller bool) {
 		}
 		path := strings.TrimRight(v.HostPath.Path, "/")
 		wide := []string{"", "/etc", "/var", "/var/lib", "/run", "/var/run", "/proc", "/sys", "/usr", "/root", "/home", "/boot", "/srv"}
-		if slices.Contains(wide, path) || strings.HasSuffix(path, "/kubelet") {
+		if slices.Contains(wide, path) && v.Name != nodeRoot || strings.HasSuffix(path, "/kubelet") {
 			t.Errorf("volume %s: %q of the host is more than is needed", v.Name, v.HostPath.Path)
 		}
 	}

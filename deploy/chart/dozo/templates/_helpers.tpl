@@ -76,7 +76,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/* A pod that serves the whole cluster and needs nothing of its node, up to its containers: dict root, account
-     (its ServiceAccount), component. */}}
+     (its ServiceAccount), component, alone: "" if there may be several. */}}
 {{- define "dozo.controllerPod" -}}
 {{- $values := .root.Values.controller -}}
 metadata:
@@ -100,8 +100,14 @@ spec:
   {{- with $values.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $values.tolerations }}
-  tolerations: {{- toYaml . | nindent 2 }}
+  {{- if or .alone $values.tolerations }}
+  tolerations:
+  {{- with $values.tolerations }}{{ toYaml . | nindent 2 }}{{ end }}
+  {{- if .alone }}
+  # There is no other one that could go on in place of one whose node is lost.
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  {{- end }}
   {{- end }}
   affinity:
     {{- if $values.affinity }}
@@ -211,6 +217,12 @@ projected:
 # LVM loads the modules of the device mapper that it needs.
 - {name: modules, hostPath: {path: /lib/modules, type: Directory}}
 {{- else if eq .kind "synology" }}
+{{- if eq .root.Values.drivers.synology.initiator "node" }}
+# iscsiadm and multipathd are run in it, as the node has them.
+- {name: node-root, hostPath: {path: /, type: Directory}}
+# Where open-iscsi keeps its records on Fedora and what came of it.
+- {name: iscsi-data, hostPath: {path: /var/lib/iscsi, type: DirectoryOrCreate}}
+{{- end }}
 # Where open-iscsi keeps what it knows of targets, for the iscsid on the node too, which ends and mends sessions.
 - {name: iscsi-config, hostPath: {path: /etc/iscsi, type: DirectoryOrCreate}}
 # The locks that the node's own iscsiadm takes.
@@ -237,7 +249,13 @@ projected:
 - {name: lvm-config, mountPath: /etc/lvm}
 - {name: modules, mountPath: /lib/modules, readOnly: true}
 {{- else if eq .kind "synology" }}
-- {name: iscsi-config, mountPath: /etc/iscsi}
-- {name: iscsi-locks, mountPath: /run/lock/iscsi}
+{{- $node := "" }}
+{{- if eq .root.Values.drivers.synology.initiator "node" }}
+{{- $node = "/node" }}
+- {name: node-root, mountPath: {{ $node }}, readOnly: true, mountPropagation: HostToContainer}
+- {name: iscsi-data, mountPath: {{ $node }}/var/lib/iscsi}
+{{- end }}
+- {name: iscsi-config, mountPath: {{ $node }}/etc/iscsi}
+- {name: iscsi-locks, mountPath: {{ $node }}/run/lock/iscsi}
 {{- end }}
 {{- end }}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -22,32 +23,60 @@ const codeUnknown = 100
 // parseAnswer reads the envelope. An error means that this is no answer of DSM's: a proxy's page, or
 // the half of one. Its text never quotes the body, which may have a session in it.
 func parseAnswer(body []byte) (answer, error) {
-	body = bytes.TrimSpace(body)
+	if err := refuseStart(body); err != nil {
+		return answer{}, err
+	}
+	var e envelope
+	if err := json.Unmarshal(body, &e); err != nil {
+		return answer{}, unreadable(int64(len(body)), err)
+	}
+	return e.answer()
+}
+
+// parseWhole reads an answer at once.
+func parseWhole(b *body) (answer, error) {
+	text, err := io.ReadAll(b)
+	if err != nil {
+		return answer{}, err
+	}
+	return parseAnswer(text)
+}
+
+// refuseStart refuses what does not begin as an answer of DSM's does.
+func refuseStart(text []byte) error {
+	text = bytes.TrimSpace(text)
 	switch {
-	case len(body) == 0:
-		return answer{}, errors.New("an empty answer")
-	case body[0] == '<':
-		return answer{}, errors.New("a page instead of JSON: is this a proxy, or not DSM's port?")
-	case body[0] != '{':
-		return answer{}, errors.New("something that is not DSM's JSON")
+	case len(text) == 0:
+		return errors.New("an empty answer")
+	case text[0] == '<':
+		return errors.New("a page instead of JSON: is this a proxy, or not DSM's port?")
+	case text[0] != '{':
+		return errors.New("something that is not DSM's JSON")
 	}
-	var envelope struct {
-		Success *bool
-		Data    json.RawMessage
-		Error   struct{ Code Number }
-	}
-	if err := json.Unmarshal(body, &envelope); err != nil {
-		return answer{}, fmt.Errorf("JSON that cannot be read, %d bytes: %w", len(body), quiet(err))
-	}
+	return nil
+}
+
+func unreadable(bytes int64, err error) error {
+	return fmt.Errorf("JSON that cannot be read, %d bytes: %w", bytes, quiet(err))
+}
+
+// envelope is what each answer comes in.
+type envelope struct {
+	Success *bool
+	Data    json.RawMessage
+	Error   struct{ Code Number }
+}
+
+func (e envelope) answer() (answer, error) {
 	switch {
-	case envelope.Success == nil:
+	case e.Success == nil:
 		return answer{}, errors.New("JSON that says neither success nor failure")
-	case *envelope.Success:
-		return answer{data: envelope.Data}, nil
-	case envelope.Error.Code == 0:
+	case *e.Success:
+		return answer{data: e.Data}, nil
+	case e.Error.Code == 0:
 		return answer{code: codeUnknown}, nil
 	}
-	return answer{code: int(envelope.Error.Code)}, nil
+	return answer{code: int(e.Error.Code)}, nil
 }
 
 // quiet reduces an error of encoding/json to what quotes nothing of the text.

@@ -47,6 +47,13 @@ func TestParseAnswer(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), "secr"):
 			t.Errorf("the error quotes the body: %v", err)
 		}
+		_, streamed, odd := stream(c.body)
+		switch {
+		case c.err != "" && odd == nil, c.code != 0 && (odd != nil || streamed.code != c.code):
+			t.Errorf("%s: read as it comes it is code %d, %v", c.body, streamed.code, odd)
+		case odd != nil && strings.Contains(odd.Error(), "secr"):
+			t.Errorf("the error quotes the body: %v", odd)
+		}
 	}
 }
 

@@ -21,22 +21,28 @@ type call struct {
 	method  string
 }
 
-// read asks for something, again if no answer came, and decodes the data into out.
+// read asks for something, and decodes the data into out.
 func (c *Client) read(ctx context.Context, what call, p params, out any) error {
+	a, err := c.patiently(ctx, what, p)
+	if err != nil {
+		return err
+	}
+	return decode(what, a, out)
+}
+
+// patiently asks for something, again if no answer came.
+func (c *Client) patiently(ctx context.Context, what call, p params) (answer, error) {
 	pause := c.pause
 	for n := 1; ; n++ {
 		a, err := c.once(ctx, what, p)
-		if err == nil {
-			return decode(what, a, out)
-		}
-		if n == attempts || !passes(err) {
-			return err
+		if err == nil || n == attempts || !passes(err) {
+			return a, err
 		}
 		// Jitter keeps many callers of a NAS that restarts from asking in step.
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
 		case <-ctx.Done():
-			return err
+			return answer{}, err
 		}
 		pause *= 2
 	}
@@ -52,10 +58,10 @@ func (c *Client) write(ctx context.Context, what call, p params, out any) error 
 	return decode(what, a, out)
 }
 
-// passes reports whether asking again may help. A certificate stays what it is, and a login that got no
+// passes reports whether asking again may help. A certificate stays what it is, and a list as long as it is, and a login that got no
 // answer may have been a failed one, of which there must not be many.
 func passes(err error) bool {
-	if !errs.Is(err, errs.Unavailable) || errors.As(err, new(*distrust)) || errors.As(err, new(*silentLogin)) {
+	if !errs.Is(err, errs.Unavailable) || errors.As(err, new(*distrust)) || errors.As(err, new(*tooMuch)) || errors.As(err, new(*silentLogin)) {
 		return false
 	}
 	return errors.As(err, new(*lost)) || isBusy(err)

@@ -66,7 +66,7 @@ func TestCapturedAnswers(t *testing.T) {
 	snaps, err := c.Snapshots(ctx, l.UUID)
 	same("Snapshots", []any{len(snaps), snaps[0].Status, snaps[1].Status, snaps[0].Created, snaps[0].Locked}, err,
 		[]any{2, Status("Healthy"), Status("Healthy"), Number(1742739365), Flag(true)})
-	luns, err := c.LUNsWithSnapshots(ctx)
+	luns, err := c.LUNsWithSnapshots(ctx, everything)
 	same("LUNsWithSnapshots", []any{len(luns), luns[0].Snapshots, len(luns[1].Snapshots)}, err, []any{2, []Snapshot{{"fb388ec7-1111-4222-8333-444455556666", "SnapShot-1", l.UUID, "test", "user", "Healthy", 1 << 30, 1742739365, true}}, 0})
 	same("ResizeLUN", nil, c.ResizeLUN(ctx, l.UUID, 1), nil)
 	g, err := c.Target(ctx, "12")

@@ -57,6 +57,8 @@ type Client struct {
 	http     *http.Client
 	timeout  time.Duration
 	pause    time.Duration
+	maxList  int64
+	parse    func(*body) (answer, error) // parseWhole, but for a list that may be long
 	log      *slog.Logger
 	sessions *sessions
 }
@@ -76,7 +78,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	client := &Client{
-		base: base, timeout: orDefault(c.Timeout, defaultTimeout), pause: orDefault(c.Pause, defaultPause), log: c.Log,
+		base: base, timeout: orDefault(c.Timeout, defaultTimeout), pause: orDefault(c.Pause, defaultPause), maxList: maxList, parse: parseWhole, log: c.Log,
 		http: &http.Client{
 			Transport: &http.Transport{TLSClientConfig: conf, MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: idleConn},
 			// A redirect would take the form, with the password in it, to another place.

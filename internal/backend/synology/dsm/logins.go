@@ -28,7 +28,7 @@ type Logins struct {
 // of returns what there is about these credentials at a NAS. Those of no Logins are the client's own.
 func (l *Logins) of(host string, c Credentials) *account {
 	if l == nil {
-		return newAccount()
+		return &account{}
 	}
 	h := sha256.New()
 	for _, part := range []string{host, c.Account, c.Password.Reveal(), c.Device.Reveal(), c.DeviceName} {
@@ -42,14 +42,14 @@ func (l *Logins) of(host string, c Credentials) *account {
 		l.known = map[[sha256.Size]byte]*account{}
 	}
 	if l.known[key] == nil {
-		l.known[key] = newAccount()
+		l.known[key] = &account{}
 	}
 	return l.known[key]
 }
 
 // account is about the logins at one NAS with the same credentials.
 type account struct {
-	turn chan struct{} // has an element while somebody logs in
+	turn sync.Mutex // of whoever logs in
 
 	mu     sync.Mutex
 	latch  error     // DSM's refusal of these credentials
@@ -57,8 +57,6 @@ type account struct {
 	until  time.Time //
 	silent int       // logins in a row that were sent and not answered
 }
-
-func newAccount() *account { return &account{turn: make(chan struct{}, 1)} }
 
 // refuse returns why there can be no login now, nil if there can.
 func (a *account) refuse(now time.Time) error {

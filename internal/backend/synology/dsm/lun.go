@@ -2,6 +2,7 @@ package dsm
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -165,12 +166,21 @@ func (c *Client) LUNs(ctx context.Context) ([]LUN, error) {
 	return listed(what, data.LUNs, err)
 }
 
-// LUNsWithSnapshots lists all LUNs with the snapshots of each, in one call.
-func (c *Client) LUNsWithSnapshots(ctx context.Context) ([]LUN, error) {
-	var data struct{ LUNs *[]LUN }
+// LUNsWithSnapshots lists all LUNs, each with those of its snapshots that keep wants, in one call. DSM gives no list of many LUNs in
+// parts: it passes over offset and limit.
+func (c *Client) LUNsWithSnapshots(ctx context.Context, keep func(Snapshot) bool) ([]LUN, error) {
 	what := call{lunAPI, 1, "list"}
-	err := c.read(ctx, what, params{"additional": append(slices.Clone(lunDetails), "snapshot_info")}, &data)
-	return listed(what, data.LUNs, err)
+	l := lunList{keep: keep}
+	reader := *c
+	reader.parse = l.parse
+	_, err := reader.patiently(ctx, what, params{"additional": append(slices.Clone(lunDetails), "snapshot_info")})
+	switch {
+	case errors.As(err, new(*tooMuch)):
+		return nil, errs.E(errs.Unavailable, "the list of LUNs with their snapshots is too long: delete some, and have DSM's own schedules keep fewer (SAN Manager or Snapshot Replication): %w", err)
+	case err == nil && l.odd != nil:
+		return nil, errs.E(errs.Internal, "%s.%s: the answer's data: %w", what.api, what.method, l.odd)
+	}
+	return listed(what, l.luns, err)
 }
 
 // ResizeLUN sets the size of a LUN in bytes. To what it is already is no error.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,6 +76,10 @@ var reading = []operation{
 	read("Core.Storage.Volume.get", func(c context.Context, f *fixture) error { _, err := f.Volume(c, "/volume1"); return err }),
 	read("Core.ISCSI.LUN.get", func(c context.Context, f *fixture) error { _, err := f.LUN(c, "a"); return err }),
 	read("Core.ISCSI.LUN.list", func(c context.Context, f *fixture) error { _, err := f.LUNs(c); return err }),
+	read("Core.ISCSI.LUN.list", func(c context.Context, f *fixture) error {
+		_, err := f.LUNsWithSnapshots(c, func(dsm.Snapshot) bool { return true })
+		return err
+	}),
 	read("Core.ISCSI.LUN.list_snapshot", func(c context.Context, f *fixture) error { _, err := f.Snapshots(c, f.lun); return err }),
 	read("Core.ISCSI.LUN.get_snapshot", func(c context.Context, f *fixture) error { _, err := f.Snapshot(c, f.snapshot); return err }),
 	read("Core.ISCSI.Target.get", func(c context.Context, f *fixture) error { _, err := f.Target(c, "t"); return err }),
@@ -174,7 +179,7 @@ var changingShares = []operation{
 		return f.SetPermissions(c, "f", dsm.LocalUsers, []dsm.Permission{{Name: "u", Writable: true}})
 	}, func(c context.Context, f *fixture) (bool, error) {
 		all, err := f.Permissions(c, "f", dsm.LocalUsers)
-		return slices.ContainsFunc(all, func(p dsm.Permission) bool { return p.Name == "u" && bool(p.Writable) }), err
+		return slices.ContainsFunc(all, func(p dsm.Listed) bool { return p.Name == "u" && bool(p.Writable) }), err
 	}},
 	{"Core.FileServ.NFS.SharePrivilege.save", false, func(c context.Context, f *fixture) error {
 		return f.SetNFSRules(c, "f", []dsm.NFSRule{{Client: "*", Privilege: "rw", RootSquash: dsm.SquashNone}})
@@ -187,34 +192,63 @@ var changingShares = []operation{
 // TestEveryFaultOfEveryOperation: an operation that meets a fault succeeds or says why not, never "not there"; a look then tells
 // whether it was done, which the NAS decides and not the client; what was not done is done when it is called again.
 func TestEveryFaultOfEveryOperation(t *testing.T) {
-	outcomes := map[dsmsim.Action]map[string]int{}
+	m := matrix{outcomes: map[dsmsim.Action]map[string]int{}}
+	var late sync.WaitGroup
+	for _, op := range operations {
+		f := newFixture(t)
+		f.SetTimeout(2 * time.Second) // for which all wait at once, beside what follows
+		late.Go(func() { m.try(t, f, op, dsmsim.TrickleDone, longer) })
+	}
 	for _, op := range operations {
 		f := newFixture(t)
 		for i, action := range dsmsim.Actions() {
 			if !op.reads && i > 0 {
 				f = newFixture(t) // what changed something is not the same again
 			}
-			what := fmt.Sprintf("%s, %s", op.name, action)
-			api, method := "SYNO."+op.name[:strings.LastIndex(op.name, ".")], op.name[strings.LastIndex(op.name, ".")+1:]
-			f.faults(dsmsim.Fault{API: api, Method: method, Action: action, Code: codeOf(action), Delay: time.Millisecond, Times: 1})
-			err := op.do(t.Context(), f)
-			if err != nil && errs.Is(err, errs.NotFound) {
-				t.Errorf("%s: %v: there was no answer that says so", what, err)
-			}
-			f.recover(t, what, op, action, err)
-			if outcomes[action] == nil {
-				outcomes[action] = map[string]int{}
-			}
-			kind := map[bool]string{true: "read", false: "change"}[op.reads]
-			if err == nil {
-				outcomes[action][kind+" succeeded"]++
-			} else {
-				outcomes[action][fmt.Sprintf("%s %v", kind, errs.KindOf(err))]++
+			if action != dsmsim.TrickleDone {
+				m.try(t, f, op, action, time.Millisecond)
 			}
 		}
 	}
+	late.Wait()
 	for _, action := range dsmsim.Actions() {
-		t.Logf("matrix: %-17s %v", action, outcomes[action])
+		t.Logf("matrix: %-17s %v", action, m.outcomes[action])
+	}
+}
+
+// longer is a delay that no call waits for.
+const longer = 30 * time.Second
+
+// matrix counts what became of operations.
+type matrix struct {
+	mu       sync.Mutex
+	outcomes map[dsmsim.Action]map[string]int
+}
+
+func (m *matrix) try(t *testing.T, f *fixture, op operation, action dsmsim.Action, delay time.Duration) {
+	what := fmt.Sprintf("%s, %s", op.name, action)
+	api, method := "SYNO."+op.name[:strings.LastIndex(op.name, ".")], op.name[strings.LastIndex(op.name, ".")+1:]
+	f.faults(dsmsim.Fault{API: api, Method: method, Action: action, Code: codeOf(action), Delay: delay, Times: 1})
+	start := time.Now()
+	err := op.do(t.Context(), f)
+	if took := time.Since(start); took >= longer {
+		t.Errorf("%s: %v: waited for the rest of the answer, %v", what, err, took)
+	}
+	if err != nil && errs.Is(err, errs.NotFound) {
+		t.Errorf("%s: %v: there was no answer that says so", what, err)
+	}
+	f.SetTimeout(time.Minute)
+	f.recover(t, what, op, action, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.outcomes[action] == nil {
+		m.outcomes[action] = map[string]int{}
+	}
+	kind := map[bool]string{true: "read", false: "change"}[op.reads]
+	if err == nil {
+		m.outcomes[action][kind+" succeeded"]++
+	} else {
+		m.outcomes[action][fmt.Sprintf("%s %v", kind, errs.KindOf(err))]++
 	}
 }
 

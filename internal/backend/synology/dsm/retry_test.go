@@ -44,9 +44,12 @@ func TestWords(t *testing.T) {
 	for action, words := range map[dsmsim.Action]string{dsmsim.FloodDone: "more than 8388608 bytes", dsmsim.Page: "a page instead of JSON",
 		dsmsim.BadGateway: "HTTP 502", dsmsim.BrokenDone: "broke off", dsmsim.TruncateDone: "cannot be read", dsmsim.EmptyDone: "empty", dsmsim.Redirect: "HTTP 302"} {
 		b.faults(dsmsim.Fault{Method: "list", Action: action})
-		_, err := b.LUNs(t.Context())
-		if err == nil || !strings.Contains(err.Error(), words) || !strings.HasPrefix(err.Error(), "SYNO.Core.ISCSI.LUN.list: 127.0.0.1") {
-			t.Errorf("%s: %v does not say %q", action, err, words)
+		_, whole := b.LUNs(t.Context())
+		_, streamed := b.LUNsWithSnapshots(t.Context(), func(dsm.Snapshot) bool { return true })
+		for _, err := range []error{whole, streamed} {
+			if err == nil || !strings.Contains(err.Error(), words) || !strings.HasPrefix(err.Error(), "SYNO.Core.ISCSI.LUN.list: 127.0.0.1") {
+				t.Errorf("%s: %v does not say %q", action, err, words)
+			}
 		}
 	}
 }
@@ -103,13 +106,19 @@ func TestDoubtfulCodes(t *testing.T) {
 	}
 }
 
-// TestDeadline: a call that gets no answer ends by its own limit or the caller's, and says what is known.
+// TestDeadline: a call that gets no answer, or never the rest of it, ends by its own limit or the caller's, and says what is known.
 func TestDeadline(t *testing.T) {
+	for _, action := range []dsmsim.Action{dsmsim.HangDone, dsmsim.TrickleDone} {
+		t.Run(string(action), func(t *testing.T) { deadlines(t, action) })
+	}
+}
+
+func deadlines(t *testing.T, action dsmsim.Action) {
 	b := newBed(t, dsmsim.Config{})
 	_, err := b.LUNs(t.Context())
 	fine(t, err)
 	b.SetTimeout(50 * time.Millisecond)
-	b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Action: dsmsim.HangDone})
+	b.faults(dsmsim.Fault{API: "SYNO.Core.ISCSI.LUN", Action: action, Delay: longer})
 	b.sim.ResetCalls()
 	_, err = b.CreateLUN(t.Context(), thin("a"))
 	is(t, err, errs.Unavailable)

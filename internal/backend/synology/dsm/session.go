@@ -95,14 +95,14 @@ func (k *sessions) ready(stale *session) (*session, error) {
 // fly logs in and tells all who wait. Other clients with the same credentials log in before or after, and this one not at
 // all if they were refused.
 func (k *sessions) fly(ctx context.Context, f *flight, creds Credentials, a *account) {
-	a.turn <- struct{}{}
+	a.turn.Lock()
 	var s *session
 	err := a.refuse(k.now())
 	if err == nil {
 		s, err = k.login(ctx, creds)
 		a.judge(err, k.now())
 	}
-	<-a.turn
+	a.turn.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer close(f.done)

@@ -181,9 +181,16 @@ const (
 	LocalGroups = "local_group"
 )
 
+// Listed is a permission as it is listed, with what else decides what a user may do.
+type Listed struct {
+	Permission
+	Admin   Flag   `json:"is_admin"` // of the group administrators
+	Inherit string `json:"inherit"`  // what groups of theirs may do: "rw", "ro", "cu" (custom), "na" (no access) or "-"
+}
+
 // Permissions lists what all users, or groups, may do with a share.
-func (c *Client) Permissions(ctx context.Context, share, kind string) ([]Permission, error) {
-	var data struct{ Items *[]Permission }
+func (c *Client) Permissions(ctx context.Context, share, kind string) ([]Listed, error) {
+	var data struct{ Items *[]Listed }
 	what := call{sharePermissionAPI, 1, "list"}
 	err := c.read(ctx, what, params{"name": share, "user_group_type": kind, "offset": 0, "limit": -1}, &data)
 	return listed(what, data.Items, err)

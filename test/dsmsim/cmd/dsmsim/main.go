@@ -31,6 +31,7 @@ func run() error {
 	user := flag.String("user", "", "a user of SMB, whose password is in $DSMSIM_USER_PASSWORD")
 	otp := flag.String("otp", "", "the one-time code that the account needs")
 	flag.BoolVar(&cfg.CSRF, "csrf", false, "calls need the SynoToken")
+	flag.BoolVar(&cfg.WholeNFS, "whole-nfs", false, "settings of NFS are set all at once, as on DSM 7.3")
 	model := flag.String("model", "medium", "how much it allows: top, large, medium, small or value")
 	lag := flag.Duration("lag", 0, "how long new LUNs are action-locked and deleted ones stay")
 	faults := flag.String("faults", "", "JSON file with a list of faults, read again on SIGHUP")

@@ -71,10 +71,20 @@ func newBed(t *testing.T, nas *naslab.NAS) *bed {
 // patience is for a machine that is busy with other things: the kernel takes a server that is slow to answer for one that is away.
 const patience = 5 * time.Minute
 
-// stage stages a volume, as often as it takes until its server has answered.
+// stage stages a volume.
 func (b *bed) stage(on string, r node.StageRequest) error {
+	return b.again(func() error { return b.nodes[on].Stage(b.t.Context(), r) })
+}
+
+// unstage undoes it.
+func (b *bed) unstage(on string, r node.StageRequest) error {
+	return b.again(func() error { return b.nodes[on].Unstage(b.t.Context(), r.Volume, r.Staging) })
+}
+
+// again makes a call as often as it takes until the volume's server has answered.
+func (b *bed) again(call func() error) error {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Second) {
-		err := b.nodes[on].Stage(b.t.Context(), r)
+		err := call()
 		if !errs.Is(err, errs.Unavailable) || time.Now().After(end) {
 			return err
 		}

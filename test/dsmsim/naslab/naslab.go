@@ -107,8 +107,8 @@ func (n *NAS) Replace() {
 	n.start(listen)
 }
 
-// PowerCycle takes the NAS's power away, calls off while it is away, and gives it back. (What was acknowledged is not lost, as it
-// may be by a real one without a UPS.)
+// PowerCycle takes the NAS's power away, calls off while it is away, and gives it back, also where off ends its test: what is cleaned up
+// after it may wait for the NAS. (What was acknowledged is not lost, as it may be by a real one without a UPS.)
 func (n *NAS) PowerCycle(off func()) {
 	n.t.Helper()
 	if err := n.Server.Stop(); err != nil {
@@ -117,11 +117,13 @@ func (n *NAS) PowerCycle(off func()) {
 	if err := n.PowerOff(); err != nil {
 		n.t.Fatal(err)
 	}
+	defer func() {
+		if err := n.PowerOn(); err != nil {
+			n.t.Fatal(err)
+		}
+		if err := n.Server.Start(); err != nil {
+			n.t.Fatal(err)
+		}
+	}()
 	off()
-	if err := n.PowerOn(); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := n.Server.Start(); err != nil {
-		n.t.Fatal(err)
-	}
 }

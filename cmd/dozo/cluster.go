@@ -192,7 +192,8 @@ func (o *driverOptions) controllers(ctx context.Context, mgr manager.Manager, li
 		return nil, err
 	}
 	return follow, controller.Add(mgr, controller.Options{
-		Kind: o.kind.Name, Namespace: namespace, Outside: !o.kind.NodeBound, DeleteClaims: o.flags.cluster.deleteClaims,
+		Kind: o.kind.Name, Namespace: namespace, Outside: !o.kind.NodeBound, AddressesKey: csi.AddressesKey,
+		DeleteClaims: o.flags.cluster.deleteClaims,
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/dozo-dev/dozo/internal/controller/volumeattachment/readmit"
 	"github.com/dozo-dev/dozo/internal/errs"
 )
 
@@ -49,12 +50,6 @@ func nodesOf(live client.Reader) nodeAddresses {
 		case err != nil:
 			return nil, errs.E(errs.Unavailable, "whether there is a Node %.80q cannot be told: %w", id, err)
 		}
-		var addresses []string
-		for _, a := range n.Status.Addresses {
-			if ip := net.ParseIP(a.Address); ip != nil { // host names are for people
-				addresses = append(addresses, ip.String())
-			}
-		}
-		return addresses, nil
+		return readmit.Addresses(n), nil
 	}
 }

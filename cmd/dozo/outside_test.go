@@ -288,6 +288,7 @@ func TestCentral(t *testing.T) {
 		}
 	})
 	t.Run("volumes", func(t *testing.T) { centralVolumes(t, c, ctl) })
+	t.Run("a node whose address changes", func(t *testing.T) { centralAddresses(t, c, ctl) })
 	t.Run("a Secret that changes", func(t *testing.T) {
 		before := c.nas.opened("p")
 		c.secret(loginSecret, "stolen")

@@ -19,13 +19,17 @@ import (
 	"github.com/dozo-dev/dozo/internal/controller/persistentvolumeclaim/tell"
 	"github.com/dozo-dev/dozo/internal/controller/pool/guard"
 	"github.com/dozo-dev/dozo/internal/controller/pool/status"
+	"github.com/dozo-dev/dozo/internal/controller/volumeattachment/readmit"
 )
 
 // Options configure the reconcilers of one driver.
 type Options struct {
 	Kind      string // of the Pools that are the driver's
 	Namespace string // where CSIStorageCapacities are kept
-	Outside   bool   // the storage is on no node, so all that is about nodes is left out
+	Outside   bool   // the storage is on no node, so all that is about nodes' storage is left out
+
+	// AddressesKey is where VolumeAttachments of storage outside say for which addresses of the node it was attached.
+	AddressesKey string
 
 	// DeleteClaims has the claims deleted whose volumes are on a node that was deleted, after Grace;
 	// 0: [release.DefaultGrace].
@@ -46,11 +50,25 @@ func Scheme() (*runtime.Scheme, error) {
 
 // Add has the manager run all of them, on the replica that is the leader.
 func Add(mgr manager.Manager, o Options) error {
+	for _, r := range o.reconcilers() {
+		if err := r.Add(mgr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type reconciler interface{ Add(manager.Manager) error }
+
+func (o Options) reconcilers() []reconciler {
 	driver := o.Kind + ".dozo.dev"
 	if o.Outside {
-		return (&guard.Reconciler{Kind: o.Kind, Outside: true}).Add(mgr)
+		return []reconciler{
+			&guard.Reconciler{Kind: o.Kind, Outside: true},
+			&readmit.Reconciler{Driver: driver, Key: o.AddressesKey},
+		}
 	}
-	all := []interface{ Add(manager.Manager) error }{
+	all := []reconciler{
 		&status.Reconciler{Kind: o.Kind},
 		&guard.Reconciler{Kind: o.Kind},
 		&publish.Reconciler{Kind: o.Kind, Driver: driver, Namespace: o.Namespace},
@@ -61,10 +79,5 @@ func Add(mgr manager.Manager, o Options) error {
 	if o.DeleteClaims {
 		all = append(all, &release.Reconciler{Driver: driver, Grace: cmp.Or(o.Grace, release.DefaultGrace)})
 	}
-	for _, r := range all {
-		if err := r.Add(mgr); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all
 }

@@ -24,6 +24,9 @@ const (
 	contextAccess      = "dozo.dev/access"       // JSON of backend.Access
 	contextMkfsOptions = "dozo.dev/mkfs-options" // words separated by spaces
 	contextReadOnly    = "dozo.dev/read-only"    // "true"; of the publish context only
+	// AddressesKey is of the publish context only, and for what is mounted from a server: the addresses of the node by which
+	// the server knows it, with spaces between.
+	AddressesKey = "dozo.dev/addresses"
 )
 
 // maxMkfsOptions bounds mkfs options in bytes: the volume context has 4 KiB for everything.

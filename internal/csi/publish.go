@@ -3,6 +3,7 @@ package csi
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -47,6 +48,9 @@ func (c *controller) ControllerPublishVolume(ctx context.Context, r *csi.Control
 	given, err := publishContext(access, readOnly)
 	if err != nil {
 		return nil, err
+	}
+	if access.Mount != nil && len(addresses) > 0 {
+		given[AddressesKey] = strings.Join(addresses, " ")
 	}
 	return &csi.ControllerPublishVolumeResponse{PublishContext: given}, nil
 }

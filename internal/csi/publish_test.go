@@ -88,6 +88,7 @@ func TestPublishWithoutContext(t *testing.T) {
 	if !strings.Contains(p.GetPublishContext()[contextAccess], `"mount"`) {
 		t.Errorf("got %v", p.GetPublishContext())
 	}
+	want(t, p.GetPublishContext()[AddressesKey], "192.0.2.1")
 }
 
 func TestPublishRefuses(t *testing.T) {

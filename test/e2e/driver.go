@@ -34,6 +34,7 @@ type Can struct {
 	NodeBound                                    bool // a volume, its snapshots and clones are on one node
 	Outside                                      bool // volumes are on Driver.Storage, which nodes are admitted to and shut out from
 	ShutsOut                                     bool // from Outside, single nodes: not where the server knows only users
+	ByAddress                                    bool // nodes are admitted to Outside by their addresses
 	ManyWriters                                  bool // pods on many nodes write to a volume's files at the same time
 	Inline                                       bool // a pod's spec can have a volume in it, "size" its attribute
 	Limits                                       bool // VolumeAttributesClasses with read-bps and the like
@@ -141,7 +142,7 @@ func Drivers() map[string]Driver {
 		FileSystems:   []string{"ext4", "xfs", "btrfs"},
 		Can:           Can{Expand: true, Snapshot: true, Clone: true, Block: true, SingleWriter: true, FSGroup: true, Outside: true, ShutsOut: true},
 	}), "synology-nfs": synology(Driver{
-		Can: Can{Expand: true, Clone: true, SingleWriter: true, FSGroup: true, Outside: true, ShutsOut: true, ManyWriters: true},
+		Can: Can{Expand: true, Clone: true, SingleWriter: true, FSGroup: true, Outside: true, ShutsOut: true, ByAddress: true, ManyWriters: true},
 	}), "synology-smb": synology(Driver{
 		Can: Can{Expand: true, Clone: true, SingleWriter: true, Outside: true, ManyWriters: true},
 	})}

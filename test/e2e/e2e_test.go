@@ -119,6 +119,7 @@ func disturbScenarios() []scenario {
 		{name: "node lost", needs: func(c Can) bool { return hasPower(c) && c.NodeBound }, run: nodeLost},
 		{name: "fence a node that is dead", needs: hasStorage, run: fenceDead},
 		{name: "fence a node that lives", needs: func(c Can) bool { return hasStorage(c) && c.ShutsOut }, run: fenceLiving},
+		{name: "a node's addresses change", needs: func(c Can) bool { return c.ByAddress }, run: addressesChange},
 		{name: "storage away", needs: hasStorage, run: storageAway},
 		{name: "expand while the storage restarts", needs: func(c Can) bool { return hasStorage(c) && c.Expand }, run: expandOverRestart},
 	}

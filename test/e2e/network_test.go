@@ -134,6 +134,83 @@ func (b *bed) awaitNoTracesOn(node, volume string) {
 	}
 }
 
+// addressesChange gives a node one more address, as far as the API knows, until its kubelet takes that back. The volume of the
+// pod there is attached to it anew each time, and the pod writes on.
+func addressesChange(b *bed) {
+	const more = "192.0.2.77" // nobody's: RFC 5737
+	b.timed = false
+	node := b.bystander()
+	c, _ := b.launch(b.claim("data", b.driver.Size), b.pod("pod", "data", onNode(node), ticking), "", "")
+	sum := b.write("pod", dataFile, dataMiB)
+	had := b.attachedFor(c.Spec.VolumeName)
+	b.addAddress(node, more)
+	added := time.Now()
+	for again := added; !strings.Contains(b.attachedFor(c.Spec.VolumeName), more); time.Sleep(50 * time.Millisecond) {
+		switch {
+		case time.Since(added) > usualLimit:
+			b.t.Fatalf("node %s had the address %s, and its volume is attached for %s", node, more, b.attachedFor(c.Spec.VolumeName))
+		case time.Since(again) > 20*time.Second: // the kubelet may have been faster than csi-attacher
+			again = time.Now()
+			b.addAddress(node, more)
+		}
+	}
+	seen := time.Now()
+	for b.attachedFor(c.Spec.VolumeName) != had {
+		time.Sleep(50 * time.Millisecond)
+		if time.Since(seen) > usualLimit {
+			b.t.Fatalf("the volume was attached for %s, and is for %s", had, b.attachedFor(c.Spec.VolumeName))
+		}
+	}
+	b.t.Logf("attached anew %v after the address came, and after it went %v later", seen.Sub(added).Round(time.Millisecond), time.Since(seen).Round(time.Second))
+	b.verify("pod", dataFile, dataMiB, sum)
+	for back := time.Now().Unix(); ; time.Sleep(time.Second) {
+		last, many, longest := b.ticks("pod")
+		if last > back {
+			b.t.Logf("%d writes, the longest pause between two %v", many, longest)
+			return
+		}
+		if time.Now().Unix() > back+int64(usualLimit.Seconds()) {
+			b.t.Fatalf("the pod has not written since; %d writes", many)
+		}
+	}
+}
+
+// attachedFor are the addresses of the node that a volume is attached to, of when that was done; "" while it is not attached.
+func (b *bed) attachedFor(volume string) string {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
+	defer cancel()
+	all, err := b.cluster.typed.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, a := range all.Items {
+		if p := a.Spec.Source.PersistentVolumeName; p != nil && *p == volume && a.Status.Attached {
+			return a.Status.AttachmentMetadata["dozo.dev/addresses"]
+		}
+	}
+	return ""
+}
+
+// addAddress has a Node say that it has one more address.
+func (b *bed) addAddress(node, address string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), requestLimit)
+	defer cancel()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		n, err := b.cluster.typed.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: address})
+		_, err = b.cluster.typed.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // storageAway cuts the power of the storage while a pod writes: the pod waits and goes on, with all that it had flushed;
 // what was asked for meanwhile is made; and nothing of the driver had to be restarted.
 func storageAway(b *bed) {

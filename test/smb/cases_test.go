@@ -188,8 +188,8 @@ func away(b *bed) {
 		// A client that still knows the directory has nothing to ask: what a file was closed with is on the server. Otherwise it waits.
 		soon, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		if err := n.Unstage(soon, r.Volume, r.Staging); err != nil {
-			errstest.Refused(b.t, "Unstage", err, errs.Unavailable, "unmounted when it is back")
+		if err := n.Unstage(soon, r.Volume, r.Staging); err != nil && !soonAgain(err) {
+			b.t.Errorf("Unstage without a server: %v", err)
 		}
 	})
 	b.ok(b.unstage("n1", r))

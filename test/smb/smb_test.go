@@ -81,11 +81,14 @@ func (b *bed) unstage(on string, r node.StageRequest) error {
 	return b.again(func() error { return b.nodes[on].Unstage(b.t.Context(), r.Volume, r.Staging) })
 }
 
+// soonAgain reports whether an error is that the server is away, or that an earlier call still waits for it.
+func soonAgain(err error) bool { return errs.Is(err, errs.Unavailable) || errs.Is(err, errs.Aborted) }
+
 // again makes a call as often as it takes until the volume's server has answered.
 func (b *bed) again(call func() error) error {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Second) {
 		err := call()
-		if !errs.Is(err, errs.Unavailable) || time.Now().After(end) {
+		if !soonAgain(err) || time.Now().After(end) {
 			return err
 		}
 		b.t.Logf("once more: %v", err)

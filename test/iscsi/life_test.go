@@ -27,7 +27,7 @@ func TestISCSI(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *bed){
 		"chap": chap, "shared": shared, "reused": reused, "swapped": swapped, "gone": gone, "away": away, "back": back,
-		"sweep": sweep, "admin": admin, "discovered": discovered, "of the node": ofNode, "cut short": cutShort, "patient": patient, "spelling": spelling,
+		"sweep": sweep, "admin": admin, "discovered": discovered, "twice": twice, "of the node": ofNode, "cut short": cutShort, "patient": patient, "spelling": spelling,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBed(t)) })
 	}

@@ -84,12 +84,21 @@ func TestSnapshotOfAMountedVolumeIsConsistent(t *testing.T) {
 func TestGroupSnapshotIsOfOneInstant(t *testing.T) {
 	b := newPool(t, hosttest.FileSystem(t, "xfs", 1<<30))
 	points := []string{inUse(t, b, "a", 64*mib), inUse(t, b, "b", 64*mib)}
+	var counts []*os.File
+	for _, p := range points {
+		f, err := os.Create(filepath.Join(p, "count"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		counts = append(counts, f)
+	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // a transaction over two volumes: a's count is never behind b's, and at most one ahead
 		defer close(stopped)
-		for n := 1; ; n++ {
-			for _, p := range points {
-				if err := os.WriteFile(filepath.Join(p, "count"), bytes.Repeat([]byte{'.'}, n), 0o600); err != nil {
+		for {
+			for _, f := range counts {
+				if _, err := f.Write([]byte{'.'}); err != nil {
 					t.Error(err)
 					return
 				}

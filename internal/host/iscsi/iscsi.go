@@ -24,6 +24,7 @@ func New(h *host.Host) *Initiator { return &Initiator{host: h} }
 
 // The exit statuses of iscsiadm that mean something to us; see iscsiadm(8) and iscsi_err.h.
 const (
+	exitDatabase = 6  // a record cannot be read, written or removed
 	exitTimeout  = 8  // no answer, or a target that there is not
 	exitExists   = 15 // there is such a session, or iscsid is at it
 	exitDaemon   = 18 // could not talk to iscsid

@@ -159,13 +159,30 @@ func (i *Initiator) Forget(ctx context.Context, iqn string) error {
 	if err != nil {
 		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
 	}
-	if code, err := i.admin(ctx, "iscsi.record.delete", "-m", "node", "-T", iqn, "-o", "delete"); code != 0 && code != exitNone {
-		return explain(iqn, "any portal", code, err)
+	if err := i.deleteRecords(ctx, iqn, dir, len(entries)); err != nil {
+		return err
 	}
 	if err := i.host.Remove("iscsi.record.dir", dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errs.E(errs.Unavailable, "iSCSI records: %w", err)
 	}
 	return nil
+}
+
+// deleteRecords has iscsiadm delete the records of a target, of which there are so many. Of a portal that has two, ADDRESS,PORT and after
+// somebody's discovery ADDRESS,PORT,GROUP, it deletes the first one in place of the second if its directory lists that one earlier; then
+// it misses the first, says that its database failed, and stops (open-iscsi 2.1.8). So it is called again as long as that helps.
+func (i *Initiator) deleteRecords(ctx context.Context, iqn, dir string, many int) error {
+	for {
+		code, err := i.admin(ctx, "iscsi.record.delete", "-m", "node", "-T", iqn, "-o", "delete")
+		if code == 0 || code == exitNone {
+			return nil
+		}
+		left, lookErr := i.host.ReadDir("iscsi.records", dir)
+		if code != exitDatabase || lookErr != nil || len(left) >= many {
+			return explain(iqn, "any portal", code, err)
+		}
+		many = len(left)
+	}
 }
 
 // removeCut removes a file that is no whole record.
